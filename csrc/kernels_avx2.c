@@ -1,0 +1,85 @@
+/* AVX2 with FMA: 8 floats or 4 doubles in a vector, 16 registers. */
+#include "lstm_kernels.h"
+
+#if LSTM_X86
+
+#if defined(__clang__)
+#pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
+#else
+#pragma GCC push_options
+#pragma GCC target("avx2,fma")
+#endif
+#include <immintrin.h>
+
+#define ISA avx2
+
+/* 3 rows x 1 panel or 1 row x 3 panels: 12 accumulators, the inputs and a weight in 16 registers. */
+#define ROW_TILE 3
+#define PANEL_TILE 3
+#define LSTM_TILES(TILE) TILE(1, 1, 8) TILE(1, 2, 16) TILE(1, 3, 24) TILE(2, 1, 8) TILE(3, 1, 8)
+#define REAL float
+#define REAL_BITS 32
+#define DTYPE f32
+#define VEC __m256
+#define LANES 8
+#define VEC_SET1(a) _mm256_set1_ps(a)
+#define VEC_ZERO() _mm256_setzero_ps()
+#define VEC_LOAD(p) _mm256_loadu_ps(p)
+#define VEC_STORE(p, a) _mm256_storeu_ps(p, a)
+#define VEC_ADD(a, b) _mm256_add_ps(a, b)
+#define VEC_SUB(a, b) _mm256_sub_ps(a, b)
+#define VEC_MUL(a, b) _mm256_mul_ps(a, b)
+#define VEC_DIV(a, b) _mm256_div_ps(a, b)
+#define VEC_FMA(a, b, c) _mm256_fmadd_ps(a, b, c)
+#define VEC_MIN(a, b) _mm256_min_ps(a, b)
+#define VEC_MAX(a, b) _mm256_max_ps(a, b)
+#define VEC_NEG(a) _mm256_xor_ps(a, _mm256_set1_ps(-0.0f))
+#define VEC_ABS(a) _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a)
+#define VEC_COPYSIGN(magnitude, sign)                                                                        \
+    _mm256_or_ps(_mm256_andnot_ps(_mm256_set1_ps(-0.0f), magnitude),                                         \
+                 _mm256_and_ps(_mm256_set1_ps(-0.0f), sign))
+#define VEC_LOW_BITS_TO_EXPONENT(a) _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(a), 23))
+#define VEC_SELECT_LESS(a, b, x, y) _mm256_blendv_ps(y, x, _mm256_cmp_ps(a, b, _CMP_LT_OQ))
+#define VEC_CANONICAL_NAN(a)                                                                                 \
+    _mm256_blendv_ps(a, _mm256_castsi256_ps(_mm256_set1_epi32(0x7fc00000)), _mm256_cmp_ps(a, a, _CMP_UNORD_Q))
+#include "kernels_impl.h"
+
+#define ROW_TILE 3
+#define PANEL_TILE 3
+#define LSTM_TILES(TILE) TILE(1, 1, 4) TILE(1, 2, 8) TILE(1, 3, 12) TILE(2, 1, 4) TILE(3, 1, 4)
+#define REAL double
+#define REAL_BITS 64
+#define DTYPE f64
+#define VEC __m256d
+#define LANES 4
+#define VEC_SET1(a) _mm256_set1_pd(a)
+#define VEC_ZERO() _mm256_setzero_pd()
+#define VEC_LOAD(p) _mm256_loadu_pd(p)
+#define VEC_STORE(p, a) _mm256_storeu_pd(p, a)
+#define VEC_ADD(a, b) _mm256_add_pd(a, b)
+#define VEC_SUB(a, b) _mm256_sub_pd(a, b)
+#define VEC_MUL(a, b) _mm256_mul_pd(a, b)
+#define VEC_DIV(a, b) _mm256_div_pd(a, b)
+#define VEC_FMA(a, b, c) _mm256_fmadd_pd(a, b, c)
+#define VEC_MIN(a, b) _mm256_min_pd(a, b)
+#define VEC_MAX(a, b) _mm256_max_pd(a, b)
+#define VEC_NEG(a) _mm256_xor_pd(a, _mm256_set1_pd(-0.0))
+#define VEC_ABS(a) _mm256_andnot_pd(_mm256_set1_pd(-0.0), a)
+#define VEC_COPYSIGN(magnitude, sign)                                                                        \
+    _mm256_or_pd(_mm256_andnot_pd(_mm256_set1_pd(-0.0), magnitude), _mm256_and_pd(_mm256_set1_pd(-0.0), sign))
+#define VEC_LOW_BITS_TO_EXPONENT(a) _mm256_castsi256_pd(_mm256_slli_epi64(_mm256_castpd_si256(a), 52))
+#define VEC_SELECT_LESS(a, b, x, y) _mm256_blendv_pd(y, x, _mm256_cmp_pd(a, b, _CMP_LT_OQ))
+#define VEC_CANONICAL_NAN(a)                                                                                 \
+    _mm256_blendv_pd(a, _mm256_castsi256_pd(_mm256_set1_epi64x(0x7ff8000000000000)),                         \
+                     _mm256_cmp_pd(a, a, _CMP_UNORD_Q))
+#include "kernels_impl.h"
+
+#if defined(__clang__)
+#pragma clang attribute pop
+#else
+#pragma GCC pop_options
+#endif
+
+const lstm_isa lstm_isa_avx2 = {"avx2", &kernels_f32, &kernels_f64};
+
+#endif

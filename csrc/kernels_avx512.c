@@ -1,0 +1,97 @@
+/* AVX-512: 16 floats or 8 doubles in a vector, 32 registers. */
+#include "lstm_kernels.h"
+
+#if LSTM_X86
+
+#if defined(__clang__)
+#pragma clang attribute push(__attribute__((target("avx512f"))), apply_to = function)
+#else
+#pragma GCC push_options
+#pragma GCC target("avx512f")
+#endif
+#include <immintrin.h>
+
+#define ISA avx512
+
+/* 6 rows x 1 panel: 24 accumulators, 6 inputs and a weight in 32 registers.
+ * 1 row x 4 panels: 16 accumulators, twice what covers the latency of FMA, and one load of the input for 16.
+ */
+#define ROW_TILE 6
+#define PANEL_TILE 4
+#define LSTM_TILES(TILE)                                                                                     \
+    TILE(1, 1, 16)                                                                                           \
+    TILE(1, 2, 32)                                                                                           \
+    TILE(1, 3, 48)                                                                                           \
+    TILE(1, 4, 64) TILE(2, 1, 16) TILE(3, 1, 16) TILE(4, 1, 16) TILE(5, 1, 16) TILE(6, 1, 16)
+#define REAL float
+#define REAL_BITS 32
+#define DTYPE f32
+#define VEC __m512
+#define LANES 16
+#define VEC_SET1(a) _mm512_set1_ps(a)
+#define VEC_ZERO() _mm512_setzero_ps()
+#define VEC_LOAD(p) _mm512_loadu_ps(p)
+#define VEC_STORE(p, a) _mm512_storeu_ps(p, a)
+#define VEC_ADD(a, b) _mm512_add_ps(a, b)
+#define VEC_SUB(a, b) _mm512_sub_ps(a, b)
+#define VEC_MUL(a, b) _mm512_mul_ps(a, b)
+#define VEC_DIV(a, b) _mm512_div_ps(a, b)
+#define VEC_FMA(a, b, c) _mm512_fmadd_ps(a, b, c)
+#define VEC_MIN(a, b) _mm512_min_ps(a, b)
+#define VEC_MAX(a, b) _mm512_max_ps(a, b)
+#define VEC_NEG(a) _mm512_castsi512_ps(_mm512_xor_si512(_mm512_castps_si512(a), _mm512_set1_epi32(INT32_MIN)))
+#define VEC_ABS(a) _mm512_abs_ps(a)
+/* Ternary logic 0xD8: where the third operand's bit is set take the second's, else the first's. */
+#define VEC_COPYSIGN(magnitude, sign)                                                                        \
+    _mm512_castsi512_ps(_mm512_ternarylogic_epi32(_mm512_castps_si512(magnitude), _mm512_castps_si512(sign), \
+                                                  _mm512_set1_epi32(INT32_MIN), 0xD8))
+#define VEC_LOW_BITS_TO_EXPONENT(a) _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(a), 23))
+#define VEC_SELECT_LESS(a, b, x, y) _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), y, x)
+#define VEC_CANONICAL_NAN(a)                                                                                 \
+    _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q), a,                                          \
+                         _mm512_castsi512_ps(_mm512_set1_epi32(0x7fc00000)))
+#include "kernels_impl.h"
+
+#define ROW_TILE 6
+#define PANEL_TILE 4
+#define LSTM_TILES(TILE)                                                                                     \
+    TILE(1, 1, 8)                                                                                            \
+    TILE(1, 2, 16)                                                                                           \
+    TILE(1, 3, 24) TILE(1, 4, 32) TILE(2, 1, 8) TILE(3, 1, 8) TILE(4, 1, 8) TILE(5, 1, 8) TILE(6, 1, 8)
+#define REAL double
+#define REAL_BITS 64
+#define DTYPE f64
+#define VEC __m512d
+#define LANES 8
+#define VEC_SET1(a) _mm512_set1_pd(a)
+#define VEC_ZERO() _mm512_setzero_pd()
+#define VEC_LOAD(p) _mm512_loadu_pd(p)
+#define VEC_STORE(p, a) _mm512_storeu_pd(p, a)
+#define VEC_ADD(a, b) _mm512_add_pd(a, b)
+#define VEC_SUB(a, b) _mm512_sub_pd(a, b)
+#define VEC_MUL(a, b) _mm512_mul_pd(a, b)
+#define VEC_DIV(a, b) _mm512_div_pd(a, b)
+#define VEC_FMA(a, b, c) _mm512_fmadd_pd(a, b, c)
+#define VEC_MIN(a, b) _mm512_min_pd(a, b)
+#define VEC_MAX(a, b) _mm512_max_pd(a, b)
+#define VEC_NEG(a) _mm512_castsi512_pd(_mm512_xor_si512(_mm512_castpd_si512(a), _mm512_set1_epi64(INT64_MIN)))
+#define VEC_ABS(a) _mm512_abs_pd(a)
+#define VEC_COPYSIGN(magnitude, sign)                                                                        \
+    _mm512_castsi512_pd(_mm512_ternarylogic_epi64(_mm512_castpd_si512(magnitude), _mm512_castpd_si512(sign), \
+                                                  _mm512_set1_epi64(INT64_MIN), 0xD8))
+#define VEC_LOW_BITS_TO_EXPONENT(a) _mm512_castsi512_pd(_mm512_slli_epi64(_mm512_castpd_si512(a), 52))
+#define VEC_SELECT_LESS(a, b, x, y) _mm512_mask_blend_pd(_mm512_cmp_pd_mask(a, b, _CMP_LT_OQ), y, x)
+#define VEC_CANONICAL_NAN(a)                                                                                 \
+    _mm512_mask_blend_pd(_mm512_cmp_pd_mask(a, a, _CMP_UNORD_Q), a,                                          \
+                         _mm512_castsi512_pd(_mm512_set1_epi64(0x7ff8000000000000)))
+#include "kernels_impl.h"
+
+#if defined(__clang__)
+#pragma clang attribute pop
+#else
+#pragma GCC pop_options
+#endif
+
+const lstm_isa lstm_isa_avx512 = {"avx512", &kernels_f32, &kernels_f64};
+
+#endif

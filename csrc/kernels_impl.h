@@ -1,0 +1,208 @@
+/* The micro-kernels of one ISA and one dtype, over the vector macros of the file that includes this.
+ *
+ * That file defines, for the dtype: REAL, REAL_BITS, DTYPE, ISA, VEC, LANES, ROW_TILE, PANEL_TILE,
+ * LSTM_TILES(TILE) naming every tile as TILE(rows, panels, units), and the operations
+ *   VEC_SET1 VEC_ZERO VEC_LOAD VEC_STORE           (no alignment asked)
+ *   VEC_ADD VEC_SUB VEC_MUL VEC_DIV VEC_FMA(a, b, c) = a b + c, one rounding
+ *   VEC_MIN(a, b) = a < b ? a : b   VEC_MAX(a, b) = a > b ? a : b   (so a NaN in b stays)
+ *   VEC_NEG VEC_ABS VEC_COPYSIGN(magnitude, sign)
+ *   VEC_LOW_BITS_TO_EXPONENT(a): its bits shifted up by the mantissa's width
+ *   VEC_SELECT_LESS(a, b, x, y) = a < b ? x : y
+ *   VEC_CANONICAL_NAN(a): every NaN made the one NaN of CANONICAL_NAN, so that NaNs have equal bits too
+ * It includes this file once for float and once for double; all these macros are undefined at the end.
+ */
+
+#ifndef LSTM_INLINE
+#define LSTM_INLINE inline __attribute__((always_inline))
+#define LSTM_JOIN_(a, b) a##_##b
+#define LSTM_JOIN(a, b) LSTM_JOIN_(a, b)
+#define LSTM_KERNEL_(dtype, what, tile, isa) lstm_##dtype##_##what##_##tile##__##isa
+#define LSTM_KERNEL(dtype, what, tile, isa) LSTM_KERNEL_(dtype, what, tile, isa)
+#define LSTM_MAP_(dtype, what, isa) lstm_##dtype##_##what##__##isa
+#define LSTM_MAP(dtype, what, isa) LSTM_MAP_(dtype, what, isa)
+#endif
+
+/* NAME(x) keeps the float and the double helpers of one file apart. */
+#define NAME(x) LSTM_JOIN(x, DTYPE)
+#define TILE_ARGUMENTS LSTM_JOIN(LSTM_JOIN(lstm, DTYPE), tile)
+#define TILE_VECTORS ((ROW_TILE > PANEL_TILE ? ROW_TILE : PANEL_TILE) * GATE_COUNT) /* of the largest tile   \
+                                                                                     */
+
+#include "vec_math.h"
+
+#include <string.h>
+
+/* sums (rows, panels, 4, LANES) = start + input (rows, depth) . weights (panels, depth, 4, LANES).
+ * `rows` and `panels` are constants after inlining, so that the block's accumulators live in registers. */
+static LSTM_INLINE void NAME(accumulate)(const TILE_ARGUMENTS *tile, const int rows, const int panels,
+                                         VEC *sums) {
+    const REAL *const input = tile->input;
+    const REAL *const weights = tile->weights;
+    const ptrdiff_t input_row_stride = tile->input_row_stride;
+    const ptrdiff_t weights_panel_stride = tile->weights_panel_stride;
+    for (int r = 0; r < rows; r++) {
+        for (int p = 0; p < panels; p++) {
+            const REAL *start = tile->start + r * tile->start_row_stride + p * tile->start_panel_stride;
+            for (int g = 0; g < GATE_COUNT; g++) {
+                sums[(r * panels + p) * GATE_COUNT + g] = VEC_LOAD(start + g * LANES);
+            }
+        }
+    }
+    for (ptrdiff_t block = 0; block < tile->depth; block += LSTM_SUM_BLOCK) {
+        const ptrdiff_t left = tile->depth - block;
+        const ptrdiff_t end = block + (left < LSTM_SUM_BLOCK ? left : LSTM_SUM_BLOCK);
+        VEC partial[TILE_VECTORS];
+#pragma GCC unroll 24
+        for (int v = 0; v < rows * panels * GATE_COUNT; v++) {
+            partial[v] = VEC_ZERO();
+        }
+        for (ptrdiff_t k = block; k < end; k++) {
+            VEC x[ROW_TILE];
+#pragma GCC unroll 6
+            for (int r = 0; r < rows; r++) {
+                x[r] = VEC_SET1(input[r * input_row_stride + k]);
+            }
+#pragma GCC unroll 4
+            for (int p = 0; p < panels; p++) {
+#pragma GCC unroll 4
+                for (int g = 0; g < GATE_COUNT; g++) {
+                    const VEC w = VEC_LOAD(weights + p * weights_panel_stride + (k * GATE_COUNT + g) * LANES);
+#pragma GCC unroll 6
+                    for (int r = 0; r < rows; r++) {
+                        const int v = (r * panels + p) * GATE_COUNT + g;
+                        partial[v] = VEC_FMA(x[r], w, partial[v]);
+                    }
+                }
+            }
+        }
+#pragma GCC unroll 24
+        for (int v = 0; v < rows * panels * GATE_COUNT; v++) {
+            sums[v] = VEC_ADD(sums[v], partial[v]);
+        }
+    }
+}
+
+/* One panel of one row: sums (4, LANES), cell (LANES,) -> cell (LANES,), returns hidden (LANES,).
+ *   C = f C + i g,  h = o tanh(C) */
+static LSTM_INLINE VEC NAME(update_cell)(const VEC *sums, REAL *cell) {
+    const VEC i = NAME(vec_sigmoid)(sums[GATE_I]);
+    const VEC f = NAME(vec_sigmoid)(sums[GATE_F]);
+    const VEC g = NAME(vec_tanh)(sums[GATE_G]);
+    const VEC o = NAME(vec_sigmoid)(sums[GATE_O]);
+    const VEC c = VEC_CANONICAL_NAN(VEC_FMA(f, VEC_LOAD(cell), VEC_MUL(i, g)));
+    VEC_STORE(cell, c);
+    return VEC_CANONICAL_NAN(VEC_MUL(o, NAME(vec_tanh)(c)));
+}
+
+/* tile->sums (rows, panels, 4, LANES) = start + input . weights */
+static LSTM_INLINE void NAME(gates)(const TILE_ARGUMENTS *tile, const int rows, const int panels) {
+    VEC sums[TILE_VECTORS];
+    NAME(accumulate)(tile, rows, panels, sums);
+    for (int r = 0; r < rows; r++) {
+        for (int p = 0; p < panels; p++) {
+            REAL *out = tile->sums + r * tile->sums_row_stride + p * tile->sums_panel_stride;
+            for (int g = 0; g < GATE_COUNT; g++) {
+                VEC_STORE(out + g * LANES, sums[(r * panels + p) * GATE_COUNT + g]);
+            }
+        }
+    }
+}
+
+/* cell, hidden (rows, panels, LANES) and output (rows, units) after one time step. */
+static LSTM_INLINE void NAME(step)(const TILE_ARGUMENTS *tile, const int rows, const int panels) {
+    VEC sums[TILE_VECTORS];
+    NAME(accumulate)(tile, rows, panels, sums);
+    for (int v = 0; v < rows * panels; v++) {
+        const int r = v / panels;
+        const int p = v % panels;
+        const ptrdiff_t state = r * tile->state_row_stride + p * LANES;
+        REAL *const padded = tile->hidden + state;
+        const VEC hidden = NAME(update_cell)(sums + v * GATE_COUNT, tile->cell + state);
+        VEC_STORE(padded, hidden);
+        if (tile->output != NULL) {
+            const ptrdiff_t left = tile->output_units - p * LANES;
+            REAL *const output = tile->output + r * tile->output_row_stride + p * LANES;
+            if (left >= LANES) {
+                VEC_STORE(output, hidden);
+            } else if (left > 0) {
+                memcpy(output, padded, (size_t)left * sizeof(REAL));
+            }
+        }
+    }
+}
+
+/* y (n,) = function(x (n,)), the last vector through a padded copy. */
+static LSTM_INLINE void NAME(map)(VEC (*function)(VEC), const REAL *x, REAL *y, ptrdiff_t n) {
+    ptrdiff_t k = 0;
+    for (; k + LANES <= n; k += LANES) {
+        VEC_STORE(y + k, function(VEC_LOAD(x + k)));
+    }
+    if (k < n) {
+        REAL rest[LANES] = {0};
+        memcpy(rest, x + k, (size_t)(n - k) * sizeof(REAL));
+        VEC_STORE(rest, function(VEC_LOAD(rest)));
+        memcpy(y + k, rest, (size_t)(n - k) * sizeof(REAL));
+    }
+}
+
+static void LSTM_MAP(DTYPE, sigmoid, ISA)(const REAL *x, REAL *y, ptrdiff_t n) {
+    NAME(map)(NAME(vec_sigmoid), x, y, n);
+}
+
+static void LSTM_MAP(DTYPE, tanh, ISA)(const REAL *x, REAL *y, ptrdiff_t n) {
+    NAME(map)(NAME(vec_tanh), x, y, n);
+}
+
+#define DEFINE_TILE(ROWS, PANELS, UNITS)                                                                     \
+    static void LSTM_KERNEL(DTYPE, gates, ROWS##x##UNITS, ISA)(const TILE_ARGUMENTS *tile) {                 \
+        _Static_assert((UNITS) == (PANELS)*LANES, "the name tells the tile");                                \
+        NAME(gates)(tile, ROWS, PANELS);                                                                     \
+    }                                                                                                        \
+    static void LSTM_KERNEL(DTYPE, step, ROWS##x##UNITS, ISA)(const TILE_ARGUMENTS *tile) {                  \
+        NAME(step)(tile, ROWS, PANELS);                                                                      \
+    }
+LSTM_TILES(DEFINE_TILE)
+
+#define GATES_ENTRY(ROWS, PANELS, UNITS) [ROWS][PANELS] = LSTM_KERNEL(DTYPE, gates, ROWS##x##UNITS, ISA),
+#define STEP_ENTRY(ROWS, PANELS, UNITS) [ROWS][PANELS] = LSTM_KERNEL(DTYPE, step, ROWS##x##UNITS, ISA),
+static const LSTM_JOIN(LSTM_JOIN(lstm, DTYPE), kernels) NAME(kernels) = {
+    .lanes = LANES,
+    .row_tile = ROW_TILE,
+    .panel_tile = PANEL_TILE,
+    .gates = {LSTM_TILES(GATES_ENTRY)},
+    .step = {LSTM_TILES(STEP_ENTRY)},
+    .sigmoid = LSTM_MAP(DTYPE, sigmoid, ISA),
+    .tanh = LSTM_MAP(DTYPE, tanh, ISA),
+};
+
+#undef NAME
+#undef TILE_ARGUMENTS
+#undef TILE_VECTORS
+#undef DEFINE_TILE
+#undef GATES_ENTRY
+#undef STEP_ENTRY
+#undef REAL
+#undef REAL_BITS
+#undef DTYPE
+#undef VEC
+#undef LANES
+#undef ROW_TILE
+#undef PANEL_TILE
+#undef LSTM_TILES
+#undef VEC_SET1
+#undef VEC_ZERO
+#undef VEC_LOAD
+#undef VEC_STORE
+#undef VEC_ADD
+#undef VEC_SUB
+#undef VEC_MUL
+#undef VEC_DIV
+#undef VEC_FMA
+#undef VEC_MIN
+#undef VEC_MAX
+#undef VEC_NEG
+#undef VEC_ABS
+#undef VEC_COPYSIGN
+#undef VEC_LOW_BITS_TO_EXPONENT
+#undef VEC_SELECT_LESS
+#undef VEC_CANONICAL_NAN

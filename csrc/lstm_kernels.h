@@ -1,0 +1,129 @@
+/* The contract between the Cython driver (lstm/_kernel.pyx) and the micro-kernels of each ISA.
+ *
+ * Shapes      I input, H hidden, LANES units in one vector, PANELS = ceil(H / LANES)
+ *   weights   [panel][k][gate][lane]     k outermost inside a panel, gates in the order of GATE_*
+ *   sums      [row][panel][gate][lane]   by strides; a row is a batch row or a time step
+ *   states    [row][panel][lane]         rows padded to whole panels
+ *
+ * A tile is `rows` x `panels`; its kernel yields all four gates of its units.  Kernel names decode as
+ * lstm_<dtype>_<gates|step>_<rows>x<units>__<isa>; docs/kernels.md has the page on it.
+ *
+ * Every pointer may have any alignment its element type has.  `sums` may be `start`; the states may not
+ * overlap the input.  Kernels run in the mode of lstm_fp_enter(), allocate nothing and cannot fail.
+ */
+#ifndef LSTM_KERNELS_H
+#define LSTM_KERNELS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __FAST_MATH__
+#error "lstm promises the same bits everywhere: build it without -ffast-math"
+#endif
+
+#if defined(__x86_64__) && defined(__GNUC__)
+#define LSTM_X86 1
+#else
+#define LSTM_X86 0
+#endif
+
+/* The four gates of a panel, in PyTorch's order; lstm/params.py holds the same order as GATES. */
+enum { GATE_I, GATE_F, GATE_G, GATE_O, GATE_COUNT };
+
+enum {
+    /* Products are summed in blocks of this many k, each from zero: part of the contract of the numbers. */
+    LSTM_SUM_BLOCK = 128,
+    /* Bounds of every ISA's tiles; the table of an ISA has holes where it has no such tile. */
+    LSTM_MAX_ROWS = 6,
+    LSTM_MAX_PANELS = 4
+};
+
+/* Strides are in elements.
+ * A tile is the arguments of one micro-kernel:
+ *   sums = start + input . weights, block by block            (gates, step)
+ *   cell, hidden, output = one LSTM step from these sums      (step)
+ * A pass is what the driver works on: one layer, all time steps, some batch rows. */
+#define LSTM_DECLARE_TYPES(REAL, DTYPE)                                                                      \
+    typedef struct {                                                                                         \
+        const REAL *input; /* (rows, depth) */                                                               \
+        ptrdiff_t input_row_stride;                                                                          \
+        ptrdiff_t depth;                                                                                     \
+        const REAL *weights; /* (panels, depth, 4, LANES) */                                                 \
+        ptrdiff_t weights_panel_stride;                                                                      \
+        const REAL *start; /* (rows, panels, 4, LANES) */                                                    \
+        ptrdiff_t start_row_stride;                                                                          \
+        ptrdiff_t start_panel_stride;                                                                        \
+        REAL *sums; /* (rows, panels, 4, LANES), gates only */                                               \
+        ptrdiff_t sums_row_stride;                                                                           \
+        ptrdiff_t sums_panel_stride;                                                                         \
+        REAL *cell;   /* (rows, panels, LANES), in and out; step only, as all below */                       \
+        REAL *hidden; /* (rows, panels, LANES), out */                                                       \
+        ptrdiff_t state_row_stride;                                                                          \
+        REAL *output; /* (rows, output_units), or NULL */                                                    \
+        ptrdiff_t output_row_stride;                                                                         \
+        ptrdiff_t output_units; /* units from the tile's first one to the net's last one */                  \
+    } lstm_##DTYPE##_tile;                                                                                   \
+                                                                                                             \
+    typedef void (*lstm_##DTYPE##_tile_kernel)(const lstm_##DTYPE##_tile *tile);                             \
+    typedef void (*lstm_##DTYPE##_map_kernel)(const REAL *x, REAL *y, ptrdiff_t n);                          \
+                                                                                                             \
+    typedef struct {                                                                                         \
+        ptrdiff_t lanes;                                                                                     \
+        ptrdiff_t row_tile;   /* most rows of a tile of one panel */                                         \
+        ptrdiff_t panel_tile; /* most panels of a tile of one row */                                         \
+        lstm_##DTYPE##_tile_kernel gates[LSTM_MAX_ROWS + 1][LSTM_MAX_PANELS + 1];                            \
+        lstm_##DTYPE##_tile_kernel step[LSTM_MAX_ROWS + 1][LSTM_MAX_PANELS + 1];                             \
+        lstm_##DTYPE##_map_kernel sigmoid; /* (n,) -> (n,), x may be y */                                    \
+        lstm_##DTYPE##_map_kernel tanh;                                                                      \
+    } lstm_##DTYPE##_kernels;                                                                                \
+                                                                                                             \
+    typedef struct {                                                                                         \
+        const lstm_##DTYPE##_kernels *kernels;                                                               \
+        ptrdiff_t batch; /* rows of this pass */                                                             \
+        ptrdiff_t time;                                                                                      \
+        ptrdiff_t input_size;                                                                                \
+        ptrdiff_t hidden_size;                                                                               \
+        ptrdiff_t panels;                                                                                    \
+        const REAL *input_weights;  /* (panels, input_size, 4, LANES) */                                     \
+        const REAL *hidden_weights; /* (panels, hidden_size, 4, LANES) */                                    \
+        const REAL *bias;           /* (panels, 4, LANES) */                                                 \
+        const REAL *input;          /* (batch, time, input_size) */                                          \
+        ptrdiff_t input_batch_stride;                                                                        \
+        ptrdiff_t input_time_stride;                                                                         \
+        REAL *output; /* (batch, time, hidden_size), or NULL */                                              \
+        ptrdiff_t output_batch_stride;                                                                       \
+        ptrdiff_t output_time_stride;                                                                        \
+        ptrdiff_t block_time; /* steps whose x half is done at once */                                       \
+        REAL *sums;           /* (block_time, panels, batch, 4, LANES); of one tile's panels only            \
+                                 where block_time is 1 */                                                    \
+        REAL *hidden;         /* (batch, panels, LANES): h before the step */                                \
+        REAL *hidden_next;    /* the same after it */                                                        \
+        REAL *cell;           /* (batch, panels, LANES) */                                                   \
+        lstm_##DTYPE##_tile tile;                                                                            \
+    } lstm_##DTYPE##_pass;
+
+LSTM_DECLARE_TYPES(float, f32)
+LSTM_DECLARE_TYPES(double, f64)
+
+typedef struct {
+    const char *name;
+    const lstm_f32_kernels *f32;
+    const lstm_f64_kernels *f64;
+} lstm_isa;
+
+extern const lstm_isa lstm_isa_generic;
+extern const lstm_isa lstm_isa_avx2;
+extern const lstm_isa lstm_isa_avx512;
+
+/* The ISAs of this build, slowest first, and whether this CPU and its operating system run one. */
+enum { LSTM_ISA_COUNT = LSTM_X86 ? 3 : 1 };
+const lstm_isa *lstm_isa_at(int index);
+int lstm_isa_supported(int index);
+
+/* Sets the calling thread's floating-point mode to the kernels' (round to nearest, no traps, subnormals
+ * count as zero) and returns the mode found; lstm_fp_leave() restores it, flags included. */
+uint64_t lstm_fp_enter(void);
+void lstm_fp_leave(uint64_t found);
+uint64_t lstm_fp_read(void);
+
+#endif

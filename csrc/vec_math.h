@@ -1,0 +1,118 @@
+/* exp, sigmoid and tanh on one vector, the same sequence of IEEE operations on every ISA.
+ *
+ * Included by kernels_impl.h once for each dtype; the vector macros are those of the including file.
+ * The coefficients come from minimax.py; tests/test_activations.py holds the error bounds, for float32
+ * over all 2^32 arguments with --exhaustive.
+ */
+
+#if REAL_BITS == 32
+/* Numbers of this size have no fraction bits: adding it rounds to an integer, which then stands in the low
+ * bits, biased as an exponent is. */
+#define EXPONENT_SHIFT (0x1.8p23f + 127)
+#define LOG2_E 0x1.715476p+0f
+#define LN2_HIGH 0x1.62ep-1f
+#define LN2_LOW 0x1.0bfbe8p-15f
+#define EXP_TAIL_COUNT 5
+#define TANH_TAIL_COUNT 5
+/* sigmoid(-x) is subnormal, hence zero, past HIGH; sigmoid(x) rounds to one past LOW. */
+#define SIGMOID_HIGH 87.9f
+#define SIGMOID_LOW (-30.0f)
+/* 2 x, past which tanh(x) rounds to one. */
+#define TANH_HIGH 18.1f
+#define TANH_SPLIT 0.5625f
+static const float exp_tail_f32[EXP_TAIL_COUNT] = {
+    0x1.fffffcp-2f, 0x1.555492p-3f, 0x1.5558eap-5f, 0x1.12393cp-7f, 0x1.6a26dep-10f,
+};
+static const float tanh_tail_f32[TANH_TAIL_COUNT] = {
+    -0x1.555548p-2f, 0x1.110c8cp-3f, -0x1.b90d14p-5f, 0x1.584c4p-6f, -0x1.9593fep-8f,
+};
+#else
+#define EXPONENT_SHIFT (0x1.8p52 + 1023)
+#define LOG2_E 0x1.71547652b82fep+0
+#define LN2_HIGH 0x1.62e42fefa4p-1
+#define LN2_LOW (-0x1.8432a1b0e2634p-43)
+#define EXP_TAIL_COUNT 10
+#define TANH_TAIL_COUNT 10
+#define SIGMOID_HIGH 709.0
+#define SIGMOID_LOW (-60.0)
+#define TANH_HIGH 38.5
+#define TANH_SPLIT 0.5625
+static const double exp_tail_f64[EXP_TAIL_COUNT] = {
+    0x1.0000000000009p-1,  0x1.55555555554fcp-3,  0x1.5555555550b8cp-5,  0x1.111111112789ep-7,
+    0x1.6c16c1839c6d7p-10, 0x1.a01a012a6fc8dp-13, 0x1.a0199b57fafebp-16, 0x1.71df26c3be2cfp-19,
+    0x1.28ac62e84dd4cp-22, 0x1.ad7b26dc13877p-26,
+};
+static const double tanh_tail_f64[TANH_TAIL_COUNT] = {
+    -0x1.5555555555448p-2,  0x1.11111110fca50p-3,  -0x1.ba1ba1a8eb05ap-5,  0x1.664f44ec4a2a7p-6,
+    -0x1.226dc6ef6f08dp-7,  0x1.d6c351c5f0efap-9,  -0x1.7cd8445e09b92p-10, 0x1.2f008e4a672a4p-11,
+    -0x1.b4ee074742e1bp-13, 0x1.a0b7dc636eb5fp-15,
+};
+#endif
+
+/* sum of c[k] x^k, k < count; x2 = x^2.  Pairs of terms halve the chain of dependent operations. */
+static LSTM_INLINE VEC NAME(polynomial)(const REAL *c, int count, VEC x, VEC x2) {
+    int k = count - 1 - (count - 1) % 2;
+    VEC sum = k + 1 < count ? VEC_FMA(VEC_SET1(c[k + 1]), x, VEC_SET1(c[k])) : VEC_SET1(c[k]);
+    for (k -= 2; k >= 0; k -= 2) {
+        sum = VEC_FMA(sum, x2, VEC_FMA(VEC_SET1(c[k + 1]), x, VEC_SET1(c[k])));
+    }
+    return sum;
+}
+
+/* exp(x) = power * (1 + tail): power = 2^n with n = x log2(e) rounded, |tail| < 0.42.
+ * With r = x - n ln 2 in [-ln 2 / 2, ln 2 / 2], tail = r + r^2 p(r).  The noise of r^2 p is under half a step
+ * of r, so the exact value of the last fused operation grows with r and its rounded value cannot fall: the
+ * functions made of it are monotone.
+ * Error of 1 + tail before it is rounded: 2^-27.9 (float32), 2^-57.4 (float64) from the polynomial and about
+ * half an ULP from the roundings of r and tail. */
+static LSTM_INLINE void NAME(exp_parts)(VEC x, VEC *power, VEC *tail) {
+    const VEC shifted = VEC_FMA(x, VEC_SET1(LOG2_E), VEC_SET1(EXPONENT_SHIFT));
+    const VEC n = VEC_SUB(shifted, VEC_SET1(EXPONENT_SHIFT));
+    VEC r = VEC_FMA(n, VEC_SET1(-LN2_HIGH), x);
+    r = VEC_FMA(n, VEC_SET1(-LN2_LOW), r);
+    const VEC r2 = VEC_MUL(r, r);
+    *power = VEC_LOW_BITS_TO_EXPONENT(shifted);
+    *tail = VEC_FMA(NAME(polynomial)(NAME(exp_tail), EXP_TAIL_COUNT, r, r2), r2, r);
+}
+
+/* 1 / (1 + exp(-x)), at most 1.5 ULP.
+ * The denominator 1 + power + power * tail is rounded once: `base` takes 1 + power, `lost` what its
+ * rounding dropped (exact where power is 2^24 or 2^-24, the only place where it matters). */
+static LSTM_INLINE VEC NAME(vec_sigmoid)(VEC x) {
+    const VEC one = VEC_SET1(1);
+    VEC power, tail;
+    const VEC negated = VEC_MAX(VEC_SET1(SIGMOID_LOW), VEC_MIN(VEC_SET1(SIGMOID_HIGH), VEC_NEG(x)));
+    NAME(exp_parts)(negated, &power, &tail);
+    const VEC base = VEC_ADD(one, power);
+    const VEC lost = VEC_SUB(one, VEC_SUB(base, power));
+    return VEC_DIV(one, VEC_ADD(base, VEC_FMA(power, tail, lost)));
+}
+
+/* tanh(x), at most 1.5 ULP: x + x^3 p(x^2) below TANH_SPLIT, else 1 - 2 / (exp(2|x|) + 1).
+ * The split is just above atanh(1/2): from there on the quotient is below 1/2 and its error counts less than
+ * half in the difference.  Below it x^3 p is under a tenth of x, so that its noise cannot undo a step of x.
+ */
+static LSTM_INLINE VEC NAME(vec_tanh)(VEC x) {
+    const VEC one = VEC_SET1(1);
+    const VEC size = VEC_ABS(x);
+    VEC power, tail;
+    NAME(exp_parts)(VEC_MIN(VEC_SET1(TANH_HIGH), VEC_ADD(size, size)), &power, &tail);
+    const VEC denominator = VEC_FMA(power, tail, VEC_ADD(one, power));
+    const VEC large = VEC_SUB(one, VEC_DIV(VEC_SET1(2), denominator));
+    const VEC s = VEC_MUL(x, x);
+    const VEC p = NAME(polynomial)(NAME(tanh_tail), TANH_TAIL_COUNT, s, VEC_MUL(s, s));
+    const VEC small = VEC_FMA(VEC_MUL(size, s), p, size);
+    const VEC magnitude = VEC_SELECT_LESS(size, VEC_SET1(TANH_SPLIT), small, large);
+    return VEC_COPYSIGN(magnitude, x);
+}
+
+#undef EXPONENT_SHIFT
+#undef LOG2_E
+#undef LN2_HIGH
+#undef LN2_LOW
+#undef EXP_TAIL_COUNT
+#undef TANH_TAIL_COUNT
+#undef SIGMOID_HIGH
+#undef SIGMOID_LOW
+#undef TANH_HIGH
+#undef TANH_SPLIT

@@ -1,0 +1,26 @@
+"""The LSTM on CPUs: NumPy arrays in, NumPy arrays out, the same bits on every path.
+
+>>> import numpy as np
+>>> from lstm import LSTM
+>>> net = LSTM(3, 5, rng=0)
+>>> net.forward_sequence(np.zeros((10, 3))).shape
+(10, 5)
+"""
+
+from ._version import __version__
+
+try:
+    from . import _kernel  # noqa: F401
+except ModuleNotFoundError as error:
+    if error.name != f"{__name__}._kernel":
+        raise
+    raise ImportError(
+        "lstm's compiled kernel has not been built: run `pip install .`, or `pip install -e .` to "
+        "work on the source, in the folder that holds lstm's pyproject.toml"
+    ) from error
+
+from .config import show_config
+from .formats import FormatError, load
+from .model import LSTM
+
+__all__ = ["LSTM", "FormatError", "__version__", "load", "show_config"]

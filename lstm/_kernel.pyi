@@ -1,0 +1,44 @@
+"""Types of the compiled kernel; the docstrings stand in _kernel.pyx."""
+
+from typing import NoReturn, final
+
+import numpy as np
+
+KNOWN_ISAS: tuple[str, ...]
+SUPPORTED_ISAS: tuple[str, ...]
+DEFAULT_ISA: str
+
+@final
+class PackedWeights:
+    input: np.ndarray
+    hidden: np.ndarray
+    bias: np.ndarray
+    isa: str
+    input_size: int
+    hidden_size: int
+    is_double: bool
+    def __new__(
+        cls, input: np.ndarray, hidden: np.ndarray, bias: np.ndarray, hidden_size: int, isa: str
+    ) -> PackedWeights: ...
+    def __reduce__(self) -> NoReturn: ...
+
+def lanes(isa: str, dtype: str) -> int: ...
+def tile_limits(isa: str, dtype: str) -> tuple[int, int, int]: ...
+def floating_point_mode() -> int: ...
+def forward_sequence(
+    weights: PackedWeights, X: np.ndarray, h: np.ndarray, C: np.ndarray, Y: np.ndarray | None
+) -> None: ...
+def sigmoid(x: np.ndarray, y: np.ndarray, isa: str = ...) -> None: ...
+def tanh(x: np.ndarray, y: np.ndarray, isa: str = ...) -> None: ...
+def gates_tile(
+    input: np.ndarray, weights: np.ndarray, start: np.ndarray, sums: np.ndarray, isa: str = ...
+) -> None: ...
+def step_tile(
+    input: np.ndarray,
+    weights: np.ndarray,
+    start: np.ndarray,
+    cell: np.ndarray,
+    hidden: np.ndarray,
+    output: np.ndarray | None = ...,
+    isa: str = ...,
+) -> None: ...

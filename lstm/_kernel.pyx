@@ -1,0 +1,615 @@
+# cython: language_level=3, boundscheck=False, cdivision=True, initializedcheck=False, autotestdict=False
+"""The native LSTM: the time loop and the tiles, over the micro-kernels of csrc/.
+
+    forward_sequence          checks, scratch memory, the thread's floating-point mode
+      run_layer                 time, in blocks of steps
+        input_products            x half of all gates, for a block of steps at once
+        hidden_products           h half, then the cell update
+          kernels.gates / .step     one register tile, in C
+
+Shapes: B batch, T time, I input, H hidden, L lanes, P = ceil(H / L) panels. The layouts of weights, sums
+and states are drawn in csrc/lstm_kernels.h.
+"""
+cimport cython
+from libc.stdint cimport uint64_t, uintptr_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy, memset
+
+import os
+
+from ._micro_kernels cimport (
+    GATE_COUNT,
+    LSTM_ISA_COUNT,
+    LSTM_MAX_PANELS,
+    LSTM_SUM_BLOCK,
+    lstm_f32_kernels,
+    lstm_f32_pass,
+    lstm_f64_kernels,
+    lstm_f64_pass,
+    lstm_fp_enter,
+    lstm_fp_leave,
+    lstm_fp_read,
+    lstm_isa_at,
+    lstm_isa_supported,
+)
+
+ctypedef fused Real:
+    float
+    double
+
+ctypedef fused Pass:
+    lstm_f32_pass
+    lstm_f64_pass
+
+cdef enum:
+    CACHE_LINE = 64
+    # Sums of a block of steps, in bytes: small enough to stay in L2 beside the weights.
+    SUMS_BYTES = 128 * 1024
+    # Batch rows of one pass: bounds the scratch memory; more rows would gain little by sharing weights.
+    PASS_ROWS = 96
+    # From this many batch rows on, the x half is done step by step: a panel's weights are then used by
+    # enough rows, and the sums of one panel stay in L1.
+    STEPWISE_ROWS = 16
+
+
+# ---- ISAs
+
+def _isa_names(supported):
+    names = []
+    for index in range(LSTM_ISA_COUNT):
+        if not supported or lstm_isa_supported(index):
+            names.append(lstm_isa_at(index).name.decode())
+    return tuple(names)
+
+
+KNOWN_ISAS = _isa_names(False)
+SUPPORTED_ISAS = _isa_names(True)
+
+
+def _default_isa():
+    forced = os.environ.get("LSTM_ISA")
+    if not forced:
+        return SUPPORTED_ISAS[-1]
+    if forced not in SUPPORTED_ISAS:
+        reason = "not run by this CPU" if forced in KNOWN_ISAS else "unknown"
+        raise ValueError(
+            f"the environment variable LSTM_ISA is {forced!r}, which is {reason}; "
+            f"this machine has {', '.join(SUPPORTED_ISAS)}"
+        )
+    return forced
+
+
+DEFAULT_ISA = _default_isa()
+
+
+cdef int isa_index(isa) except -1:
+    if isa not in SUPPORTED_ISAS:
+        raise ValueError(f"isa is {isa!r}, but this machine has {', '.join(SUPPORTED_ISAS)}")
+    return KNOWN_ISAS.index(isa)
+
+
+cdef const lstm_f32_kernels *f32_kernels(isa) except NULL:
+    return lstm_isa_at(isa_index(isa)).f32
+
+
+cdef const lstm_f64_kernels *f64_kernels(isa) except NULL:
+    return lstm_isa_at(isa_index(isa)).f64
+
+
+def lanes(isa, dtype):
+    """Units in one vector of `isa` for "float32" or "float64"."""
+    return tile_limits(isa, dtype)[0]
+
+
+def tile_limits(isa, dtype):
+    """(lanes, rows of the tallest tile, panels of the widest tile) for "float32" or "float64"."""
+    if dtype == "float32":
+        f32 = f32_kernels(isa)
+        return f32.lanes, f32.row_tile, f32.panel_tile
+    if dtype == "float64":
+        f64 = f64_kernels(isa)
+        return f64.lanes, f64.row_tile, f64.panel_tile
+    raise ValueError(f"dtype is {dtype!r}, but must be 'float32' or 'float64'")
+
+
+def floating_point_mode():
+    """The calling thread's floating-point control and status bits."""
+    return lstm_fp_read()
+
+
+# ---- weights
+
+cdef const void *address(const Real[:, :, :, ::1] array) noexcept:
+    return &array[0, 0, 0, 0]
+
+
+@cython.final
+cdef class PackedWeights:
+    """One layer's weights in the layout of the micro-kernels, made by `params.pack`.
+
+    input (P, I, 4, L), hidden (P, H, 4, L), bias (P, 4, L), of one dtype.
+    """
+    cdef readonly object input
+    cdef readonly object hidden
+    cdef readonly object bias
+    cdef readonly object isa
+    cdef readonly Py_ssize_t input_size
+    cdef readonly Py_ssize_t hidden_size
+    cdef readonly bint is_double
+    cdef int index
+    cdef const void *input_data
+    cdef const void *hidden_data
+    cdef const void *bias_data
+
+    def __cinit__(self, input, hidden, bias, Py_ssize_t hidden_size, isa):
+        self.index = isa_index(isa)
+        self.isa = isa
+        self.is_double = bias.dtype == "float64"
+        self.input_size = input.shape[1]
+        self.hidden_size = hidden_size
+        panel_lanes = lanes(isa, bias.dtype.name)
+        panels = -(-hidden_size // panel_lanes)
+        for name, array, shape in (
+            ("input", input, (panels, self.input_size, GATE_COUNT, panel_lanes)),
+            ("hidden", hidden, (panels, hidden_size, GATE_COUNT, panel_lanes)),
+            ("bias", bias, (panels, GATE_COUNT, panel_lanes)),
+        ):
+            if array.shape != shape or 0 in shape:
+                raise ValueError(f"packed {name} has shape {array.shape}, but must be {shape}")
+        if self.is_double:
+            self.input_data = address[double](input)
+            self.hidden_data = address[double](hidden)
+            self.bias_data = address[double](bias[None])
+        else:
+            self.input_data = address[float](input)
+            self.hidden_data = address[float](hidden)
+            self.bias_data = address[float](bias[None])
+        self.input, self.hidden, self.bias = input, hidden, bias
+        for array in (input, hidden, bias):
+            array.flags.writeable = False
+
+    def __reduce__(self):
+        raise TypeError("PackedWeights belong to this machine's ISA; pickle params.unpack(…) instead")
+
+
+# ---- the loops
+
+cdef inline ptrdiff_t share(ptrdiff_t left, ptrdiff_t largest) noexcept nogil:
+    """The next of the fewest, near-equal parts of at most `largest` that make up `left`."""
+    cdef ptrdiff_t parts = (left + largest - 1) // largest
+    return (left + parts - 1) // parts
+
+
+cdef inline ptrdiff_t sums_per_panel(Pass *layer) noexcept nogil:
+    """Elements of the sums of one panel at one step: (B, 4, L)."""
+    return layer.batch * GATE_COUNT * layer.kernels.lanes
+
+
+cdef inline bint is_stepwise(Pass *layer) noexcept nogil:
+    """Whether the x half is done at each step, panel by panel, into sums of a few panels only."""
+    return layer.block_time == 1
+
+
+cdef inline ptrdiff_t tile_panels(Pass *layer, ptrdiff_t panel) noexcept nogil:
+    """Panels of the next tile at one step: several for a single row, one for more."""
+    if layer.batch > 1:
+        return 1
+    return share(layer.panels - panel, layer.kernels.panel_tile)
+
+
+cdef void input_tiles(
+    Pass *layer, ptrdiff_t first_step, ptrdiff_t steps, ptrdiff_t panels, ptrdiff_t k
+) noexcept nogil:
+    """sums (steps, panels, B, 4, L) += X[:, first_step:, k:k + depth] . weights, in tiles of rows.
+
+    The rows of a tile are batch rows or, where there are few of those, the steps of one batch row.
+    """
+    cdef ptrdiff_t vectors = GATE_COUNT * layer.kernels.lanes
+    cdef ptrdiff_t step_sums = layer.panels * sums_per_panel(layer)
+    cdef bint tile_steps = steps > 1 and layer.batch < layer.kernels.row_tile
+    cdef ptrdiff_t outer, row, rows, batch_row, step
+    cdef ptrdiff_t outer_end = layer.batch if tile_steps else steps
+    cdef ptrdiff_t row_end = steps if tile_steps else layer.batch
+    layer.tile.input_row_stride = (
+        layer.input_time_stride if tile_steps else layer.input_batch_stride
+    )
+    layer.tile.sums_row_stride = step_sums if tile_steps else vectors
+    if k > 0:
+        layer.tile.start_row_stride = layer.tile.sums_row_stride
+    for outer in range(outer_end):
+        row = 0
+        while row < row_end:
+            rows = share(row_end - row, layer.kernels.row_tile)
+            batch_row = outer if tile_steps else row
+            step = row if tile_steps else outer
+            layer.tile.input = (
+                layer.input
+                + batch_row * layer.input_batch_stride
+                + (first_step + step) * layer.input_time_stride
+                + k
+            )
+            layer.tile.sums += step * step_sums + batch_row * vectors
+            if k > 0:
+                layer.tile.start = layer.tile.sums
+            layer.kernels.gates[rows][panels](&layer.tile)
+            layer.tile.sums -= step * step_sums + batch_row * vectors
+            row += rows
+
+
+cdef void input_products(
+    Pass *layer, ptrdiff_t first_step, ptrdiff_t steps, ptrdiff_t panel, ptrdiff_t panels
+) noexcept nogil:
+    """sums (steps, panels, B, 4, L) = bias + X[:, first_step:first_step + steps] . input weights.
+
+    Over many rows, k goes in blocks: a panel's block of weights stays in L1 while all rows use it.
+    """
+    cdef ptrdiff_t vectors = GATE_COUNT * layer.kernels.lanes
+    cdef ptrdiff_t panel_weights = layer.input_size * vectors
+    cdef ptrdiff_t k = 0
+    cdef ptrdiff_t block = LSTM_SUM_BLOCK if steps * layer.batch > 1 else layer.input_size
+    layer.tile.weights_panel_stride = panel_weights
+    layer.tile.sums_panel_stride = sums_per_panel(layer)
+    layer.tile.sums = layer.sums
+    if not is_stepwise(layer):
+        layer.tile.sums += panel * sums_per_panel(layer)
+    layer.tile.start = layer.bias + panel * vectors
+    layer.tile.start_row_stride = 0
+    layer.tile.start_panel_stride = vectors
+    while k < layer.input_size:
+        layer.tile.depth = min(block, layer.input_size - k)
+        layer.tile.weights = layer.input_weights + panel * panel_weights + k * vectors
+        input_tiles(layer, first_step, steps, panels, k)
+        layer.tile.start_panel_stride = layer.tile.sums_panel_stride
+        k += block
+
+
+cdef void hidden_products(
+    Pass *layer, ptrdiff_t step, ptrdiff_t block_step, ptrdiff_t panel, ptrdiff_t panels
+) noexcept nogil:
+    """cell, hidden_next, output[:, step] of some panels = one step from sums + h . hidden weights."""
+    cdef ptrdiff_t lanes = layer.kernels.lanes
+    cdef ptrdiff_t vectors = GATE_COUNT * lanes
+    cdef ptrdiff_t panel_weights = layer.hidden_size * vectors
+    cdef ptrdiff_t state_stride = layer.panels * lanes
+    cdef ptrdiff_t sums_offset = 0
+    cdef ptrdiff_t k = 0
+    cdef ptrdiff_t row, rows
+    cdef ptrdiff_t block = LSTM_SUM_BLOCK if layer.batch > 1 else layer.hidden_size
+    if not is_stepwise(layer):
+        sums_offset = (block_step * layer.panels + panel) * sums_per_panel(layer)
+    layer.tile.input_row_stride = state_stride
+    layer.tile.weights_panel_stride = panel_weights
+    layer.tile.start_row_stride = vectors
+    layer.tile.start_panel_stride = sums_per_panel(layer)
+    layer.tile.sums_row_stride = vectors
+    layer.tile.sums_panel_stride = sums_per_panel(layer)
+    layer.tile.state_row_stride = state_stride
+    layer.tile.output_row_stride = layer.output_batch_stride
+    layer.tile.output_units = layer.hidden_size - panel * lanes
+    while k < layer.hidden_size:
+        layer.tile.depth = min(block, layer.hidden_size - k)
+        layer.tile.weights = layer.hidden_weights + panel * panel_weights + k * vectors
+        row = 0
+        while row < layer.batch:
+            rows = share(layer.batch - row, layer.kernels.row_tile)
+            layer.tile.input = layer.hidden + row * state_stride + k
+            layer.tile.sums = layer.sums + sums_offset + row * vectors
+            layer.tile.start = layer.tile.sums
+            if k + block < layer.hidden_size:
+                layer.kernels.gates[rows][panels](&layer.tile)
+            else:
+                layer.tile.cell = layer.cell + row * state_stride + panel * lanes
+                layer.tile.hidden = layer.hidden_next + row * state_stride + panel * lanes
+                if layer.output is not NULL:
+                    layer.tile.output = (
+                        layer.output
+                        + row * layer.output_batch_stride
+                        + step * layer.output_time_stride
+                        + panel * lanes
+                    )
+                layer.kernels.step[rows][panels](&layer.tile)
+            row += rows
+        k += block
+
+
+cdef void run_layer(Pass *layer) noexcept nogil:
+    """All time steps of one pass: output (B, T, H), and hidden and cell (B, P L) as after the last step."""
+    cdef ptrdiff_t first_step = 0
+    cdef ptrdiff_t block_step, steps, panel, panels
+    layer.tile.output = NULL
+    while first_step < layer.time:
+        steps = min(layer.block_time, layer.time - first_step)
+        if not is_stepwise(layer):
+            for panel in range(layer.panels):
+                input_products(layer, first_step, steps, panel, 1)
+        for block_step in range(steps):
+            panel = 0
+            while panel < layer.panels:
+                panels = tile_panels(layer, panel)
+                if is_stepwise(layer):
+                    input_products(layer, first_step + block_step, 1, panel, panels)
+                hidden_products(layer, first_step + block_step, block_step, panel, panels)
+                panel += panels
+            layer.hidden, layer.hidden_next = layer.hidden_next, layer.hidden
+        first_step += steps
+
+
+# ---- one call
+
+cdef struct Rows:
+    # A (B, T, K) array of either dtype whose last axis is contiguous; strides in elements.
+    void *data
+    ptrdiff_t batch_stride
+    ptrdiff_t time_stride
+
+
+cdef Rows rows_of(const Real[:, :, :] array, name) except *:
+    cdef Rows rows
+    cdef ptrdiff_t size = sizeof(Real)
+    if array.shape[2] > 1 and array.strides[2] != size:
+        raise ValueError(f"{name} has strides on its last axis; make it contiguous there")
+    if array.strides[0] % size or array.strides[1] % size or <uintptr_t>&array[0, 0, 0] % size:
+        raise ValueError(f"{name} is not aligned to its elements")
+    rows.data = <void *>&array[0, 0, 0]
+    rows.batch_stride = array.strides[0] // size
+    rows.time_stride = array.strides[1] // size
+    return rows
+
+
+cdef size_t scratch_elements(Pass *layer) noexcept:
+    """Elements of the sums (steps, P or a tile's panels, B, 4, L) and of three states (B, P L)."""
+    cdef size_t states = 3 * layer.batch * layer.panels * layer.kernels.lanes
+    cdef ptrdiff_t sums_panels = min(layer.panels, LSTM_MAX_PANELS)
+    if not is_stepwise(layer):
+        sums_panels = layer.block_time * layer.panels
+    return states + sums_panels * sums_per_panel(layer)
+
+
+cdef void choose_block(Pass *layer, size_t element_size) noexcept:
+    """block_time: as many steps as SUMS_BYTES holds the sums of, or one."""
+    cdef ptrdiff_t step_bytes = layer.panels * sums_per_panel(layer) * element_size
+    layer.block_time = 1
+    if layer.batch < STEPWISE_ROWS:
+        layer.block_time = max(1, min(layer.time, SUMS_BYTES // step_bytes))
+
+
+cdef int run_passes(
+    Pass *layer, PackedWeights weights, Rows X, void *h, void *C, Rows Y, Py_ssize_t batch
+) except -1:
+    """X (B, T, I), h (B, H), C (B, H), Y (B, T, H) or NULL: all rows, a pass of a few at a time."""
+    cdef Py_ssize_t row = 0
+    cdef ptrdiff_t k
+    cdef ptrdiff_t state_stride
+    cdef uint64_t found
+    cdef char *memory
+    cdef size_t element_size, state_bytes
+    layer.input_size = weights.input_size
+    layer.hidden_size = weights.hidden_size
+    layer.input_batch_stride, layer.input_time_stride = X.batch_stride, X.time_stride
+    layer.output_batch_stride, layer.output_time_stride = Y.batch_stride, Y.time_stride
+    if Pass is lstm_f32_pass:
+        layer.kernels = lstm_isa_at(weights.index).f32
+        element_size = sizeof(float)
+    else:
+        layer.kernels = lstm_isa_at(weights.index).f64
+        element_size = sizeof(double)
+    layer.panels = (layer.hidden_size + layer.kernels.lanes - 1) // layer.kernels.lanes
+    state_stride = layer.panels * layer.kernels.lanes
+    state_bytes = layer.hidden_size * element_size
+    layer.batch = share(batch, PASS_ROWS)
+    choose_block(layer, element_size)
+    memory = <char *>malloc(scratch_elements(layer) * element_size + CACHE_LINE)
+    if memory is NULL:
+        raise MemoryError(f"no memory for the states of {layer.batch} rows of {layer.hidden_size} units")
+    with nogil:
+        found = lstm_fp_enter()
+        while row < batch:
+            layer.batch = share(batch - row, PASS_ROWS)
+            if Pass is lstm_f32_pass:
+                layer.input_weights = <const float *>weights.input_data
+                layer.hidden_weights = <const float *>weights.hidden_data
+                layer.bias = <const float *>weights.bias_data
+                layer.input = <const float *>X.data + row * X.batch_stride
+                layer.output = <float *>Y.data
+                layer.cell = <float *>aligned(memory)
+            else:
+                layer.input_weights = <const double *>weights.input_data
+                layer.hidden_weights = <const double *>weights.hidden_data
+                layer.bias = <const double *>weights.bias_data
+                layer.input = <const double *>X.data + row * X.batch_stride
+                layer.output = <double *>Y.data
+                layer.cell = <double *>aligned(memory)
+            if layer.output is not NULL:
+                layer.output += row * Y.batch_stride
+            layer.hidden = layer.cell + layer.batch * state_stride
+            layer.hidden_next = layer.hidden + layer.batch * state_stride
+            layer.sums = layer.hidden_next + layer.batch * state_stride
+            memset(layer.cell, 0, 2 * layer.batch * state_stride * element_size)
+            for k in range(layer.batch):
+                memcpy(layer.hidden + k * state_stride, <char *>h + (row + k) * state_bytes, state_bytes)
+                memcpy(layer.cell + k * state_stride, <char *>C + (row + k) * state_bytes, state_bytes)
+            run_layer(layer)
+            for k in range(layer.batch):
+                memcpy(<char *>h + (row + k) * state_bytes, layer.hidden + k * state_stride, state_bytes)
+                memcpy(<char *>C + (row + k) * state_bytes, layer.cell + k * state_stride, state_bytes)
+            row += layer.batch
+        lstm_fp_leave(found)
+    free(memory)
+    return 0
+
+
+cdef inline void *aligned(char *memory) noexcept nogil:
+    """The first cache line's start in `memory`, which is one line longer than needed."""
+    return memory + (CACHE_LINE - <uintptr_t>memory % CACHE_LINE) % CACHE_LINE
+
+
+cdef forward_typed(
+    PackedWeights weights, const Real[:, :, :] X, Real[:, ::1] h, Real[:, ::1] C, Real[:, :, :] Y
+):
+    cdef Py_ssize_t batch = X.shape[0]
+    cdef Py_ssize_t time = X.shape[1]
+    cdef Rows output = Rows(NULL, 0, 0)
+    cdef lstm_f32_pass f32
+    cdef lstm_f64_pass f64
+    for name, got, expected in (
+        ("X", (X.shape[2],), (weights.input_size,)),
+        ("h", (h.shape[0], h.shape[1]), (batch, weights.hidden_size)),
+        ("C", (C.shape[0], C.shape[1]), (batch, weights.hidden_size)),
+    ):
+        if got != expected:
+            raise ValueError(f"the last axes of {name} are {got}, but must be {expected}")
+    if Y is not None:
+        got, expected = (Y.shape[0], Y.shape[1], Y.shape[2]), (batch, time, weights.hidden_size)
+        if got != expected:
+            raise ValueError(f"Y has shape {got}, but must be {expected}")
+    if batch == 0 or time == 0:
+        return
+    if Y is not None:
+        output = rows_of[Real](Y, "Y")
+    if Real is float:
+        f32.time = time
+        run_passes(&f32, weights, rows_of[Real](X, "X"), &h[0, 0], &C[0, 0], output, batch)
+    else:
+        f64.time = time
+        run_passes(&f64, weights, rows_of[Real](X, "X"), &h[0, 0], &C[0, 0], output, batch)
+
+
+def forward_sequence(PackedWeights weights not None, X, h, C, Y):
+    """X (B, T, I), h (B, H), C (B, H), Y (B, T, H) or None: all time steps.
+
+    `h` and `C` hold the state before the first step and are overwritten with the last one; `Y`, if given,
+    is overwritten with h of every step. All are of the weights' dtype; `X` and `Y` may have any strides
+    but on the last axis. `h`, `C` and `Y` overlap neither one another nor `X`.
+    """
+    if weights.is_double:
+        forward_typed[double](weights, X, h, C, Y)
+    else:
+        forward_typed[float](weights, X, h, C, Y)
+
+
+# ---- the micro-kernels one by one, for tests
+
+cdef map_typed(const Real[::1] x, Real[::1] y, isa, bint is_tanh):
+    cdef uint64_t found
+    if x.shape[0] != y.shape[0]:
+        raise ValueError(f"x has {x.shape[0]} elements and y {y.shape[0]}")
+    if x.shape[0] == 0:
+        return
+    if Real is float:
+        kernels = f32_kernels(isa)
+    else:
+        kernels = f64_kernels(isa)
+    function = kernels.tanh if is_tanh else kernels.sigmoid
+    with nogil:
+        found = lstm_fp_enter()
+        function(&x[0], &y[0], x.shape[0])
+        lstm_fp_leave(found)
+
+
+def sigmoid(x, y, isa=DEFAULT_ISA):
+    """x (n,), y (n,): y = 1 / (1 + exp(-x)), as the cell update computes it."""
+    if y.dtype == "float64":
+        map_typed[double](x, y, isa, False)
+    else:
+        map_typed[float](x, y, isa, False)
+
+
+def tanh(x, y, isa=DEFAULT_ISA):
+    """x (n,), y (n,): y = tanh(x), as the cell update computes it."""
+    if y.dtype == "float64":
+        map_typed[double](x, y, isa, True)
+    else:
+        map_typed[float](x, y, isa, True)
+
+
+def _check_tile(isa, input, weights, start, **others):
+    """(rows, panels) of a tile whose kernel there is and whose arrays fit; ValueError otherwise."""
+    lanes_, row_tile, panel_tile = tile_limits(isa, start.dtype.name)
+    rows, depth = input.shape
+    panels = weights.shape[0]
+    if not (1 <= rows <= row_tile and panels == 1 or rows == 1 and 1 <= panels <= panel_tile):
+        raise ValueError(f"{isa} has no tile of {rows} rows by {panels} panels")
+    shapes = {
+        "weights": (panels, depth, GATE_COUNT, lanes_),
+        "start": (rows, panels, GATE_COUNT, lanes_),
+        "sums": (rows, panels, GATE_COUNT, lanes_),
+        "cell": (rows, panels, lanes_),
+        "hidden": (rows, panels, lanes_),
+    }
+    for name, array in {"weights": weights, "start": start, **others}.items():
+        if array.shape != shapes[name]:
+            raise ValueError(f"{name} has shape {array.shape}, but must be {shapes[name]}")
+        if array.size == 0:
+            raise ValueError(f"{name} is empty")
+    return rows, panels
+
+
+cdef tile_typed(
+    bint is_step, isa, const Real[:, ::1] input, const Real[:, :, :, ::1] weights,
+    const Real[:, :, :, ::1] start, Real[:, :, :, ::1] sums, Real[:, :, ::1] cell,
+    Real[:, :, ::1] hidden, Real[:, ::1] output,
+):
+    cdef Py_ssize_t rows = start.shape[0]
+    cdef Py_ssize_t panels = start.shape[1]
+    cdef Py_ssize_t vectors = start.shape[2] * start.shape[3]
+    cdef uint64_t found
+    cdef lstm_f32_pass f32
+    cdef lstm_f64_pass f64
+    if Real is float:
+        layer = &f32
+        layer.kernels = f32_kernels(isa)
+    else:
+        layer = &f64
+        layer.kernels = f64_kernels(isa)
+    layer.tile.input = &input[0, 0]
+    layer.tile.input_row_stride = layer.tile.depth = input.shape[1]
+    layer.tile.weights = &weights[0, 0, 0, 0]
+    layer.tile.weights_panel_stride = input.shape[1] * vectors
+    layer.tile.start = &start[0, 0, 0, 0]
+    layer.tile.start_row_stride = layer.tile.sums_row_stride = panels * vectors
+    layer.tile.start_panel_stride = layer.tile.sums_panel_stride = vectors
+    layer.tile.sums = NULL
+    layer.tile.output = NULL
+    if is_step:
+        layer.tile.cell = &cell[0, 0, 0]
+        layer.tile.hidden = &hidden[0, 0, 0]
+        layer.tile.state_row_stride = panels * layer.kernels.lanes
+        if output is not None:
+            layer.tile.output = &output[0, 0]
+            layer.tile.output_row_stride = layer.tile.output_units = output.shape[1]
+        kernel = layer.kernels.step[rows][panels]
+    else:
+        layer.tile.sums = &sums[0, 0, 0, 0]
+        kernel = layer.kernels.gates[rows][panels]
+    with nogil:
+        found = lstm_fp_enter()
+        kernel(&layer.tile)
+        lstm_fp_leave(found)
+
+
+def gates_tile(input, weights, start, sums, isa=DEFAULT_ISA):
+    """input (rows, depth), weights (panels, depth, 4, L), start, sums (rows, panels, 4, L): one tile.
+
+    sums = start + input . weights, of `lstm_<dtype>_gates_<rows>x<panels L>__<isa>`.
+    """
+    _check_tile(isa, input, weights, start, sums=sums)
+    if start.dtype == "float64":
+        tile_typed[double](False, isa, input, weights, start, sums, None, None, None)
+    else:
+        tile_typed[float](False, isa, input, weights, start, sums, None, None, None)
+
+
+def step_tile(input, weights, start, cell, hidden, output=None, isa=DEFAULT_ISA):
+    """gates_tile, then the cell update: cell, hidden (rows, panels, L), output (rows, units) or None.
+
+    `cell` holds C before the step and is overwritten with C after it; `hidden`, and `output` for the
+    units it has, are overwritten with h. Of `lstm_<dtype>_step_<rows>x<panels L>__<isa>`.
+    """
+    rows, panels = _check_tile(isa, input, weights, start, cell=cell, hidden=hidden)
+    units = panels * start.shape[3]
+    if output is not None and not (output.shape[0] == rows and 1 <= output.shape[1] <= units):
+        raise ValueError(f"output has shape {output.shape}, but must be ({rows}, 1 to {units})")
+    if start.dtype == "float64":
+        tile_typed[double](True, isa, input, weights, start, None, cell, hidden, output)
+    else:
+        tile_typed[float](True, isa, input, weights, start, None, cell, hidden, output)

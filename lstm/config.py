@@ -1,0 +1,56 @@
+"""What runs here: ISA, versions, threads."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from typing import Any, Literal, overload
+
+import numpy as np
+
+from . import _kernel
+from ._version import __version__
+
+
+@overload
+def show_config(mode: Literal["text"] = ...) -> None: ...
+@overload
+def show_config(mode: Literal["dict"]) -> dict[str, Any]: ...
+def show_config(mode: Literal["text", "dict"] = "text") -> dict[str, Any] | None:
+    """Print which instruction set the kernel runs on, which there are, and how many threads.
+
+    The environment variable ``LSTM_ISA``, read when lstm is imported, forces one.
+
+    Parameters
+    ----------
+    mode : {"text", "dict"}
+        "text" prints; "dict" returns the same facts.
+
+    Returns
+    -------
+    dict or None
+        With "dict": ``lstm``, ``python``, ``numpy`` (versions), ``isa`` (the one in use),
+        ``isas`` (those this CPU runs, slowest first), ``threads`` (of one call).
+
+    Examples
+    --------
+    >>> import lstm
+    >>> sorted(lstm.show_config("dict"))
+    ['isa', 'isas', 'lstm', 'numpy', 'python', 'threads']
+
+    """
+    facts = {
+        "lstm": __version__,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "isa": _kernel.DEFAULT_ISA,
+        "isas": list(_kernel.SUPPORTED_ISAS),
+        "threads": 1,
+    }
+    if mode == "dict":
+        return facts
+    if mode != "text":
+        raise ValueError(f"mode is {mode!r}, but must be 'text' or 'dict'")
+    lines = {**facts, "isas": ", ".join(_kernel.SUPPORTED_ISAS)}
+    sys.stdout.write("".join(f"{name:8}{value}\n" for name, value in lines.items()))
+    return None

@@ -1,0 +1,38 @@
+"""The one compiled module; all else stands in pyproject.toml.
+
+LSTM_SANITIZE=address,undefined builds with these sanitizers, LSTM_DEBUG=1 with symbols and asserts.
+"""
+
+import os
+from pathlib import Path
+
+from setuptools import Extension, setup
+
+HERE = Path(__file__).parent
+SOURCES = sorted(path.relative_to(HERE).as_posix() for path in HERE.glob("csrc/*.c"))
+HEADERS = sorted(path.relative_to(HERE).as_posix() for path in HERE.glob("csrc/*.h"))
+
+# Contraction would fuse a product and a sum on one ISA and not on another: other bits.
+compile_args = ["-std=c11", "-O3", "-ffp-contract=off", "-fno-math-errno", "-fvisibility=hidden"]
+link_args = []
+if os.environ.get("LSTM_DEBUG") == "1":
+    compile_args += ["-g", "-UNDEBUG"]
+else:
+    compile_args += ["-g0"]
+    link_args += ["-Wl,-s"] if os.uname().sysname == "Linux" else []
+if sanitizers := os.environ.get("LSTM_SANITIZE"):
+    compile_args += ["-g", f"-fsanitize={sanitizers}", "-fno-sanitize-recover=undefined"]
+    link_args = [f"-fsanitize={sanitizers}"]
+
+setup(
+    ext_modules=[
+        Extension(
+            "lstm._kernel",
+            ["lstm/_kernel.pyx", *SOURCES],
+            depends=["lstm/_micro_kernels.pxd", *HEADERS],
+            include_dirs=["csrc"],
+            extra_compile_args=compile_args,
+            extra_link_args=link_args,
+        )
+    ]
+)
