@@ -4,6 +4,7 @@ LSTM_SANITIZE=address,undefined builds with these sanitizers, LSTM_DEBUG=1 with 
 """
 
 import os
+import sys
 from pathlib import Path
 
 from setuptools import Extension, setup
@@ -19,7 +20,7 @@ if os.environ.get("LSTM_DEBUG") == "1":
     compile_args += ["-g", "-UNDEBUG"]
 else:
     compile_args += ["-g0"]
-    link_args += ["-Wl,-s"] if os.uname().sysname == "Linux" else []
+    link_args += ["-Wl,-s"] if sys.platform == "linux" else []
 if sanitizers := os.environ.get("LSTM_SANITIZE"):
     compile_args += ["-g", f"-fsanitize={sanitizers}", "-fno-sanitize-recover=undefined"]
     link_args = [f"-fsanitize={sanitizers}"]
