@@ -31,10 +31,10 @@
 #define VEC_MUL(a, b) _mm256_mul_ps(a, b)
 #define VEC_DIV(a, b) _mm256_div_ps(a, b)
 #define VEC_FMA(a, b, c) _mm256_fmadd_ps(a, b, c)
+#define VEC_FMS(a, b, c) _mm256_fmsub_ps(a, b, c)
 #define VEC_MIN(a, b) _mm256_min_ps(a, b)
 #define VEC_MAX(a, b) _mm256_max_ps(a, b)
-#define VEC_NEG(a) _mm256_xor_ps(a, _mm256_set1_ps(-0.0f))
-#define VEC_ABS(a) _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a)
+#define VEC_MINUS_ABS(a) _mm256_or_ps(_mm256_set1_ps(-0.0f), a)
 #define VEC_COPYSIGN(magnitude, sign)                                                                        \
     _mm256_or_ps(_mm256_andnot_ps(_mm256_set1_ps(-0.0f), magnitude),                                         \
                  _mm256_and_ps(_mm256_set1_ps(-0.0f), sign))
@@ -61,10 +61,10 @@
 #define VEC_MUL(a, b) _mm256_mul_pd(a, b)
 #define VEC_DIV(a, b) _mm256_div_pd(a, b)
 #define VEC_FMA(a, b, c) _mm256_fmadd_pd(a, b, c)
+#define VEC_FMS(a, b, c) _mm256_fmsub_pd(a, b, c)
 #define VEC_MIN(a, b) _mm256_min_pd(a, b)
 #define VEC_MAX(a, b) _mm256_max_pd(a, b)
-#define VEC_NEG(a) _mm256_xor_pd(a, _mm256_set1_pd(-0.0))
-#define VEC_ABS(a) _mm256_andnot_pd(_mm256_set1_pd(-0.0), a)
+#define VEC_MINUS_ABS(a) _mm256_or_pd(_mm256_set1_pd(-0.0), a)
 #define VEC_COPYSIGN(magnitude, sign)                                                                        \
     _mm256_or_pd(_mm256_andnot_pd(_mm256_set1_pd(-0.0), magnitude), _mm256_and_pd(_mm256_set1_pd(-0.0), sign))
 #define VEC_LOW_BITS_TO_EXPONENT(a) _mm256_castsi256_pd(_mm256_slli_epi64(_mm256_castpd_si256(a), 52))

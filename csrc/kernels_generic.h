@@ -14,6 +14,5 @@
 #define VEC_DIV(a, b) ((a) / (b))
 #define VEC_MIN(a, b) ((a) < (b) ? (a) : (b))
 #define VEC_MAX(a, b) ((a) > (b) ? (a) : (b))
-#define VEC_NEG(a) (-(a))
 #define VEC_SELECT_LESS(a, b, x, y) ((a) < (b) ? (x) : (y))
 #include "kernels_impl.h"

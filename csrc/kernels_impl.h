@@ -3,9 +3,9 @@
  * That file defines, for the dtype: REAL, REAL_BITS, DTYPE, ISA, VEC, LANES, ROW_TILE, PANEL_TILE,
  * LSTM_TILES(TILE) naming every tile as TILE(rows, panels, units), and the operations
  *   VEC_SET1 VEC_ZERO VEC_LOAD VEC_STORE           (no alignment asked)
- *   VEC_ADD VEC_SUB VEC_MUL VEC_DIV VEC_FMA(a, b, c) = a b + c, one rounding
+ *   VEC_ADD VEC_SUB VEC_MUL VEC_DIV VEC_FMA(a, b, c) = a b + c and VEC_FMS(a, b, c) = a b - c, one rounding
  *   VEC_MIN(a, b) = a < b ? a : b   VEC_MAX(a, b) = a > b ? a : b   (so a NaN in b stays)
- *   VEC_NEG VEC_ABS VEC_COPYSIGN(magnitude, sign)
+ *   VEC_MINUS_ABS(a) = -|a|   VEC_COPYSIGN(magnitude, sign)
  *   VEC_LOW_BITS_TO_EXPONENT(a): its bits shifted up by the mantissa's width
  *   VEC_SELECT_LESS(a, b, x, y) = a < b ? x : y
  *   VEC_CANONICAL_NAN(a): every NaN made the one NaN of CANONICAL_NAN, so that NaNs have equal bits too
@@ -25,8 +25,9 @@
 /* NAME(x) keeps the float and the double helpers of one file apart. */
 #define NAME(x) LSTM_JOIN(x, DTYPE)
 #define TILE_ARGUMENTS LSTM_JOIN(LSTM_JOIN(lstm, DTYPE), tile)
-#define TILE_VECTORS ((ROW_TILE > PANEL_TILE ? ROW_TILE : PANEL_TILE) * GATE_COUNT) /* of the largest tile   \
-                                                                                     */
+#define TILE_VECTORS                                                                                         \
+    ((ROW_TILE > PANEL_TILE ? ROW_TILE : PANEL_TILE) * GATE_COUNT) /* of the largest tile                    \
+                                                                    */
 
 #include "vec_math.h"
 
@@ -35,19 +36,14 @@
 /* sums (rows, panels, 4, LANES) = start + input (rows, depth) . weights (panels, depth, 4, LANES).
  * `rows` and `panels` are constants after inlining, so that the block's accumulators live in registers. */
 static LSTM_INLINE void NAME(accumulate)(const TILE_ARGUMENTS *tile, const int rows, const int panels,
-                                         VEC *sums) {
+                                         REAL *sums, ptrdiff_t sums_row_stride, ptrdiff_t sums_panel_stride) {
     const REAL *const input = tile->input;
     const REAL *const weights = tile->weights;
     const ptrdiff_t input_row_stride = tile->input_row_stride;
     const ptrdiff_t weights_panel_stride = tile->weights_panel_stride;
-    for (int r = 0; r < rows; r++) {
-        for (int p = 0; p < panels; p++) {
-            const REAL *start = tile->start + r * tile->start_row_stride + p * tile->start_panel_stride;
-            for (int g = 0; g < GATE_COUNT; g++) {
-                sums[(r * panels + p) * GATE_COUNT + g] = VEC_LOAD(start + g * LANES);
-            }
-        }
-    }
+    const REAL *running = tile->start;
+    ptrdiff_t running_row_stride = tile->start_row_stride;
+    ptrdiff_t running_panel_stride = tile->start_panel_stride;
     for (ptrdiff_t block = 0; block < tile->depth; block += LSTM_SUM_BLOCK) {
         const ptrdiff_t left = tile->depth - block;
         const ptrdiff_t end = block + (left < LSTM_SUM_BLOCK ? left : LSTM_SUM_BLOCK);
@@ -75,58 +71,66 @@ static LSTM_INLINE void NAME(accumulate)(const TILE_ARGUMENTS *tile, const int r
                 }
             }
         }
-#pragma GCC unroll 24
-        for (int v = 0; v < rows * panels * GATE_COUNT; v++) {
-            sums[v] = VEC_ADD(sums[v], partial[v]);
+#pragma GCC unroll 6
+        for (int r = 0; r < rows; r++) {
+#pragma GCC unroll 4
+            for (int p = 0; p < panels; p++) {
+#pragma GCC unroll 4
+                for (int g = 0; g < GATE_COUNT; g++) {
+                    const VEC before =
+                        VEC_LOAD(running + r * running_row_stride + p * running_panel_stride + g * LANES);
+                    VEC_STORE(sums + r * sums_row_stride + p * sums_panel_stride + g * LANES,
+                              VEC_ADD(before, partial[(r * panels + p) * GATE_COUNT + g]));
+                }
+            }
         }
+        running = sums;
+        running_row_stride = sums_row_stride;
+        running_panel_stride = sums_panel_stride;
     }
-}
-
-/* One panel of one row: sums (4, LANES), cell (LANES,) -> cell (LANES,), returns hidden (LANES,).
- *   C = f C + i g,  h = o tanh(C) */
-static LSTM_INLINE VEC NAME(update_cell)(const VEC *sums, REAL *cell) {
-    const VEC i = NAME(vec_sigmoid)(sums[GATE_I]);
-    const VEC f = NAME(vec_sigmoid)(sums[GATE_F]);
-    const VEC g = NAME(vec_tanh)(sums[GATE_G]);
-    const VEC o = NAME(vec_sigmoid)(sums[GATE_O]);
-    const VEC c = VEC_CANONICAL_NAN(VEC_FMA(f, VEC_LOAD(cell), VEC_MUL(i, g)));
-    VEC_STORE(cell, c);
-    return VEC_CANONICAL_NAN(VEC_MUL(o, NAME(vec_tanh)(c)));
 }
 
 /* tile->sums (rows, panels, 4, LANES) = start + input . weights */
 static LSTM_INLINE void NAME(gates)(const TILE_ARGUMENTS *tile, const int rows, const int panels) {
-    VEC sums[TILE_VECTORS];
-    NAME(accumulate)(tile, rows, panels, sums);
-    for (int r = 0; r < rows; r++) {
-        for (int p = 0; p < panels; p++) {
-            REAL *out = tile->sums + r * tile->sums_row_stride + p * tile->sums_panel_stride;
-            for (int g = 0; g < GATE_COUNT; g++) {
-                VEC_STORE(out + g * LANES, sums[(r * panels + p) * GATE_COUNT + g]);
-            }
-        }
+    NAME(accumulate)(tile, rows, panels, tile->sums, tile->sums_row_stride, tile->sums_panel_stride);
+}
+
+/* output (rows, units) of one vector of units = hidden (LANES,), as far as the net has units. */
+static LSTM_INLINE void NAME(store_output)(REAL *output, ptrdiff_t units, VEC hidden) {
+    const VEC canonical = VEC_CANONICAL_NAN(hidden);
+    if (units >= LANES) {
+        VEC_STORE(output, canonical);
+    } else if (units > 0) {
+        memcpy(output, &canonical, (size_t)units * sizeof(REAL));
     }
 }
 
-/* cell, hidden (rows, panels, LANES) and output (rows, units) after one time step. */
+/* cell, hidden (rows, panels, LANES) and output (rows, units) after one time step:
+ *   C = f C + i g,  h = o tanh(C)
+ * The two loops keep the activations of different units independent of one another, for the CPU to
+ * overlap; in one loop the wait for tanh(C) cost half as much again. */
 static LSTM_INLINE void NAME(step)(const TILE_ARGUMENTS *tile, const int rows, const int panels) {
-    VEC sums[TILE_VECTORS];
-    NAME(accumulate)(tile, rows, panels, sums);
+    REAL sums[TILE_VECTORS * LANES] __attribute__((aligned(64)));
+    NAME(accumulate)(tile, rows, panels, sums, panels * GATE_COUNT * LANES, GATE_COUNT * LANES);
+    for (int v = 0; v < rows * panels; v++) {
+        REAL *const gates = sums + v * GATE_COUNT * LANES;
+        REAL *const cell = tile->cell + v / panels * tile->state_row_stride + v % panels * LANES;
+        const VEC i = NAME(vec_sigmoid)(VEC_LOAD(gates + GATE_I * LANES));
+        const VEC f = NAME(vec_sigmoid)(VEC_LOAD(gates + GATE_F * LANES));
+        const VEC g = NAME(vec_tanh)(VEC_LOAD(gates + GATE_G * LANES));
+        VEC_STORE(gates + GATE_O * LANES, NAME(vec_sigmoid)(VEC_LOAD(gates + GATE_O * LANES)));
+        VEC_STORE(cell, VEC_FMA(f, VEC_LOAD(cell), VEC_MUL(i, g)));
+    }
     for (int v = 0; v < rows * panels; v++) {
         const int r = v / panels;
         const int p = v % panels;
         const ptrdiff_t state = r * tile->state_row_stride + p * LANES;
-        REAL *const padded = tile->hidden + state;
-        const VEC hidden = NAME(update_cell)(sums + v * GATE_COUNT, tile->cell + state);
-        VEC_STORE(padded, hidden);
+        const VEC o = VEC_LOAD(sums + (v * GATE_COUNT + GATE_O) * LANES);
+        const VEC hidden = VEC_MUL(o, NAME(vec_tanh)(VEC_LOAD(tile->cell + state)));
+        VEC_STORE(tile->hidden + state, hidden);
         if (tile->output != NULL) {
-            const ptrdiff_t left = tile->output_units - p * LANES;
-            REAL *const output = tile->output + r * tile->output_row_stride + p * LANES;
-            if (left >= LANES) {
-                VEC_STORE(output, hidden);
-            } else if (left > 0) {
-                memcpy(output, padded, (size_t)left * sizeof(REAL));
-            }
+            NAME(store_output)
+            (tile->output + r * tile->output_row_stride + p * LANES, tile->output_units - p * LANES, hidden);
         }
     }
 }
@@ -200,8 +204,8 @@ static const LSTM_JOIN(LSTM_JOIN(lstm, DTYPE), kernels) NAME(kernels) = {
 #undef VEC_FMA
 #undef VEC_MIN
 #undef VEC_MAX
-#undef VEC_NEG
-#undef VEC_ABS
+#undef VEC_FMS
+#undef VEC_MINUS_ABS
 #undef VEC_COPYSIGN
 #undef VEC_LOW_BITS_TO_EXPONENT
 #undef VEC_SELECT_LESS

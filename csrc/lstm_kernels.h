@@ -35,7 +35,7 @@ enum {
     LSTM_SUM_BLOCK = 128,
     /* Bounds of every ISA's tiles; the table of an ISA has holes where it has no such tile. */
     LSTM_MAX_ROWS = 6,
-    LSTM_MAX_PANELS = 4
+    LSTM_MAX_PANELS = 3
 };
 
 /* Strides are in elements.
@@ -99,6 +99,8 @@ enum {
         REAL *hidden;         /* (batch, panels, LANES): h before the step */                                \
         REAL *hidden_next;    /* the same after it */                                                        \
         REAL *cell;           /* (batch, panels, LANES) */                                                   \
+        REAL *state_hidden;   /* (batch, hidden_size): the caller's h, in and out */                         \
+        REAL *state_cell;     /* (batch, hidden_size): the caller's C, in and out */                         \
         lstm_##DTYPE##_tile tile;                                                                            \
     } lstm_##DTYPE##_pass;
 

@@ -59,51 +59,49 @@ static LSTM_INLINE VEC NAME(polynomial)(const REAL *c, int count, VEC x, VEC x2)
     return sum;
 }
 
-/* exp(x) = power * (1 + tail): power = 2^n with n = x log2(e) rounded, |tail| < 0.42.
- * With r = x - n ln 2 in [-ln 2 / 2, ln 2 / 2], tail = r + r^2 p(r).  The noise of r^2 p is under half a step
- * of r, so the exact value of the last fused operation grows with r and its rounded value cannot fall: the
- * functions made of it are monotone.
- * Error of 1 + tail before it is rounded: 2^-27.9 (float32), 2^-57.4 (float64) from the polynomial and about
- * half an ULP from the roundings of r and tail. */
-static LSTM_INLINE void NAME(exp_parts)(VEC x, VEC *power, VEC *tail) {
-    const VEC shifted = VEC_FMA(x, VEC_SET1(LOG2_E), VEC_SET1(EXPONENT_SHIFT));
+/* exp(-x) = power * (1 + tail): power = 2^n with n = -x log2(e) rounded, |tail| < 0.42.
+ * With r = -x - n ln 2 in [-ln 2 / 2, ln 2 / 2], tail = r + r^2 p(r).  The noise of r^2 p is under half a
+ * step of r, so the exact value of the last fused operation grows with r and its rounded value cannot fall:
+ * the functions made of it are monotone. Error of 1 + tail before it is rounded: 2^-27.9 (float32), 2^-57.4
+ * (float64) from the polynomial and about half an ULP from the roundings of r and tail. */
+static LSTM_INLINE void NAME(exp_of_negative)(VEC x, VEC *power, VEC *tail) {
+    const VEC shifted = VEC_FMA(x, VEC_SET1(-LOG2_E), VEC_SET1(EXPONENT_SHIFT));
     const VEC n = VEC_SUB(shifted, VEC_SET1(EXPONENT_SHIFT));
-    VEC r = VEC_FMA(n, VEC_SET1(-LN2_HIGH), x);
+    VEC r = VEC_FMS(n, VEC_SET1(-LN2_HIGH), x);
     r = VEC_FMA(n, VEC_SET1(-LN2_LOW), r);
     const VEC r2 = VEC_MUL(r, r);
     *power = VEC_LOW_BITS_TO_EXPONENT(shifted);
     *tail = VEC_FMA(NAME(polynomial)(NAME(exp_tail), EXP_TAIL_COUNT, r, r2), r2, r);
 }
 
-/* 1 / (1 + exp(-x)), at most 1.5 ULP.
+/* 1 / (1 + exp(-x)), at most 1.7 ULP.
  * The denominator 1 + power + power * tail is rounded once: `base` takes 1 + power, `lost` what its
  * rounding dropped (exact where power is 2^24 or 2^-24, the only place where it matters). */
 static LSTM_INLINE VEC NAME(vec_sigmoid)(VEC x) {
     const VEC one = VEC_SET1(1);
     VEC power, tail;
-    const VEC negated = VEC_MAX(VEC_SET1(SIGMOID_LOW), VEC_MIN(VEC_SET1(SIGMOID_HIGH), VEC_NEG(x)));
-    NAME(exp_parts)(negated, &power, &tail);
+    NAME(exp_of_negative)
+    (VEC_MAX(VEC_SET1(-SIGMOID_HIGH), VEC_MIN(VEC_SET1(-SIGMOID_LOW), x)), &power, &tail);
     const VEC base = VEC_ADD(one, power);
     const VEC lost = VEC_SUB(one, VEC_SUB(base, power));
     return VEC_DIV(one, VEC_ADD(base, VEC_FMA(power, tail, lost)));
 }
 
-/* tanh(x), at most 1.5 ULP: x + x^3 p(x^2) below TANH_SPLIT, else 1 - 2 / (exp(2|x|) + 1).
+/* tanh(x), at most 1.4 ULP: x + x^3 p(x^2) below TANH_SPLIT, else 1 - 2 / (exp(2|x|) + 1).
  * The split is just above atanh(1/2): from there on the quotient is below 1/2 and its error counts less than
  * half in the difference.  Below it x^3 p is under a tenth of x, so that its noise cannot undo a step of x.
  */
 static LSTM_INLINE VEC NAME(vec_tanh)(VEC x) {
     const VEC one = VEC_SET1(1);
-    const VEC size = VEC_ABS(x);
+    const VEC negative = VEC_MINUS_ABS(x);
     VEC power, tail;
-    NAME(exp_parts)(VEC_MIN(VEC_SET1(TANH_HIGH), VEC_ADD(size, size)), &power, &tail);
+    NAME(exp_of_negative)(VEC_MAX(VEC_SET1(-TANH_HIGH), VEC_ADD(negative, negative)), &power, &tail);
     const VEC denominator = VEC_FMA(power, tail, VEC_ADD(one, power));
     const VEC large = VEC_SUB(one, VEC_DIV(VEC_SET1(2), denominator));
     const VEC s = VEC_MUL(x, x);
     const VEC p = NAME(polynomial)(NAME(tanh_tail), TANH_TAIL_COUNT, s, VEC_MUL(s, s));
-    const VEC small = VEC_FMA(VEC_MUL(size, s), p, size);
-    const VEC magnitude = VEC_SELECT_LESS(size, VEC_SET1(TANH_SPLIT), small, large);
-    return VEC_COPYSIGN(magnitude, x);
+    const VEC small = VEC_FMA(VEC_MUL(x, s), p, x);
+    return VEC_SELECT_LESS(VEC_SET1(-TANH_SPLIT), negative, small, VEC_COPYSIGN(large, x));
 }
 
 #undef EXPONENT_SHIFT

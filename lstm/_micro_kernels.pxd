@@ -59,6 +59,8 @@ cdef extern from "lstm_kernels.h" nogil:
         float *hidden
         float *hidden_next
         float *cell
+        float *state_hidden
+        float *state_cell
         lstm_f32_tile tile
 
     ctypedef struct lstm_f64_tile:
@@ -110,6 +112,8 @@ cdef extern from "lstm_kernels.h" nogil:
         double *hidden
         double *hidden_next
         double *cell
+        double *state_hidden
+        double *state_cell
         lstm_f64_tile tile
 
     ctypedef struct lstm_isa:
