@@ -7,6 +7,7 @@ import os
 import sys
 from pathlib import Path
 
+import numpy
 from setuptools import Extension, setup
 
 HERE = Path(__file__).parent
@@ -31,7 +32,8 @@ setup(
             "lstm._kernel",
             ["lstm/_kernel.pyx", *SOURCES],
             depends=["lstm/_micro_kernels.pxd", *HEADERS],
-            include_dirs=["csrc"],
+            include_dirs=["csrc", numpy.get_include()],
+            define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")],
             extra_compile_args=compile_args,
             extra_link_args=link_args,
         )

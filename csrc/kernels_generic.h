@@ -15,4 +15,5 @@
 #define VEC_MIN(a, b) ((a) < (b) ? (a) : (b))
 #define VEC_MAX(a, b) ((a) > (b) ? (a) : (b))
 #define VEC_SELECT_LESS(a, b, x, y) ((a) < (b) ? (x) : (y))
+#define VEC_IN_REGISTER(a) ((void)(a))
 #include "kernels_impl.h"

@@ -47,7 +47,7 @@ enum {
     typedef struct {                                                                                         \
         const REAL *input; /* (rows, depth) */                                                               \
         ptrdiff_t input_row_stride;                                                                          \
-        ptrdiff_t depth;                                                                                     \
+        ptrdiff_t depth;     /* at least 1 */                                                                \
         const REAL *weights; /* (panels, depth, 4, LANES) */                                                 \
         ptrdiff_t weights_panel_stride;                                                                      \
         const REAL *start; /* (rows, panels, 4, LANES) */                                                    \
@@ -94,13 +94,13 @@ enum {
         ptrdiff_t output_batch_stride;                                                                       \
         ptrdiff_t output_time_stride;                                                                        \
         ptrdiff_t block_time; /* steps whose x half is done at once */                                       \
-        REAL *sums;           /* (block_time, panels, batch, 4, LANES); of one tile's panels only            \
-                                 where block_time is 1 */                                                    \
-        REAL *hidden;         /* (batch, panels, LANES): h before the step */                                \
-        REAL *hidden_next;    /* the same after it */                                                        \
-        REAL *cell;           /* (batch, panels, LANES) */                                                   \
-        REAL *state_hidden;   /* (batch, hidden_size): the caller's h, in and out */                         \
-        REAL *state_cell;     /* (batch, hidden_size): the caller's C, in and out */                         \
+        /* (block_time, panels, batch, 4, LANES); of one tile's panels only where block_time is 1 */         \
+        REAL *sums;                                                                                          \
+        REAL *hidden;       /* (batch, panels, LANES): h before the step */                                  \
+        REAL *hidden_next;  /* the same after it */                                                          \
+        REAL *cell;         /* (batch, panels, LANES) */                                                     \
+        REAL *state_hidden; /* (batch, hidden_size): the caller's h, in and out */                           \
+        REAL *state_cell;   /* (batch, hidden_size): the caller's C, in and out */                           \
         lstm_##DTYPE##_tile tile;                                                                            \
     } lstm_##DTYPE##_pass;
 

@@ -101,7 +101,7 @@ static LSTM_INLINE VEC NAME(vec_tanh)(VEC x) {
     const VEC s = VEC_MUL(x, x);
     const VEC p = NAME(polynomial)(NAME(tanh_tail), TANH_TAIL_COUNT, s, VEC_MUL(s, s));
     const VEC small = VEC_FMA(VEC_MUL(x, s), p, x);
-    return VEC_SELECT_LESS(VEC_SET1(-TANH_SPLIT), negative, small, VEC_COPYSIGN(large, x));
+    return VEC_COPYSIGN(VEC_SELECT_LESS(VEC_SET1(-TANH_SPLIT), negative, small, large), x);
 }
 
 #undef EXPONENT_SHIFT

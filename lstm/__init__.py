@@ -22,5 +22,6 @@ except ModuleNotFoundError as error:
 from .config import show_config
 from .formats import FormatError, load
 from .model import LSTM
+from .stream import Stream
 
-__all__ = ["LSTM", "FormatError", "__version__", "load", "show_config"]
+__all__ = ["LSTM", "FormatError", "Stream", "__version__", "load", "show_config"]

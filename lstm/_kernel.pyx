@@ -11,6 +11,7 @@ Shapes: B batch, T time, I input, H hidden, L lanes, P = ceil(H / L) panels. The
 and states are drawn in csrc/lstm_kernels.h.
 """
 cimport cython
+cimport numpy as cnp
 from libc.math cimport NAN
 from libc.stdint cimport uint64_t, uintptr_t
 from libc.stdlib cimport free, malloc
@@ -34,6 +35,9 @@ from ._micro_kernels cimport (
     lstm_isa_supported,
 )
 
+cnp.import_array()
+
+
 ctypedef fused Real:
     float
     double
@@ -52,6 +56,8 @@ cdef enum:
     # From this many batch rows on, the x half is done step by step: a panel's weights are then used by
     # enough rows, and the sums of one panel stay in L1.
     STEPWISE_ROWS = 16
+    # Multiply-adds of a gate below which a call keeps the GIL.
+    SHORT_CALL = 1 << 14
 
 
 # ---- ISAs
@@ -363,7 +369,7 @@ cdef Rows rows_of(const Real[:, :, :] array, name) except *:
     return rows
 
 
-cdef size_t scratch_elements(Pass *layer) noexcept:
+cdef size_t scratch_elements(Pass *layer) noexcept nogil:
     """Elements of the sums (steps, P or a tile's panels, B, 4, L) and of three states (B, P L)."""
     cdef size_t states = 3 * layer.batch * layer.panels * layer.kernels.lanes
     cdef ptrdiff_t sums_panels = min(layer.panels, LSTM_MAX_PANELS)
@@ -372,7 +378,7 @@ cdef size_t scratch_elements(Pass *layer) noexcept:
     return states + sums_panels * sums_per_panel(layer)
 
 
-cdef void choose_block(Pass *layer, size_t element_size) noexcept:
+cdef void choose_block(Pass *layer, size_t element_size) noexcept nogil:
     """block_time: as many steps as SUMS_BYTES holds the sums of, or one."""
     cdef ptrdiff_t step_bytes = layer.panels * sums_per_panel(layer) * element_size
     layer.block_time = 1
@@ -448,18 +454,16 @@ cdef void store_states(Pass *layer) noexcept nogil:
             layer.state_cell[row * layer.hidden_size + unit] = C if C == C else NAN
 
 
-cdef int run_passes(
-    Pass *layer, PackedWeights weights, Rows X, void *h, void *C, Rows Y, Py_ssize_t batch
-) except -1:
-    """X (B, T, I), h (B, H), C (B, H), Y (B, T, H) or NULL: all rows, a pass of a few at a time."""
-    cdef Py_ssize_t row = 0
-    cdef uint64_t found
-    cdef char *memory
+cdef size_t prepare(
+    Pass *layer, PackedWeights weights, ptrdiff_t batch, ptrdiff_t time, Rows X, Rows Y
+) noexcept nogil:
+    """Sizes and strides of a call of `batch` rows; returns the bytes of scratch memory that it needs."""
     cdef size_t size = sizeof(layer.cell[0])
     if Pass is lstm_f32_pass:
         layer.kernels = lstm_isa_at(weights.index).f32
     else:
         layer.kernels = lstm_isa_at(weights.index).f64
+    layer.time = time
     layer.input_size = weights.input_size
     layer.hidden_size = weights.hidden_size
     layer.panels = (layer.hidden_size + layer.kernels.lanes - 1) // layer.kernels.lanes
@@ -467,21 +471,66 @@ cdef int run_passes(
     layer.output_batch_stride, layer.output_time_stride = Y.batch_stride, Y.time_stride
     layer.batch = share(batch, PASS_ROWS)
     choose_block(layer, size)
-    memory = <char *>malloc(scratch_elements(layer) * size + CACHE_LINE)
+    return scratch_elements(layer) * size + CACHE_LINE
+
+
+cdef void run_passes(
+    Pass *layer, PackedWeights weights, Rows X, void *h, void *C, Rows Y, char *memory, ptrdiff_t batch
+) noexcept nogil:
+    """X (B, T, I), h (B, H), C (B, H), Y (B, T, H) or NULL: all rows, a pass of a few at a time."""
+    cdef ptrdiff_t row = 0
+    cdef uint64_t found = lstm_fp_enter()
+    while row < batch:
+        layer.batch = share(batch - row, PASS_ROWS)
+        bind_rows(layer, weights, X, h, C, Y, memory, row)
+        load_states(layer)
+        run_layer(layer)
+        store_states(layer)
+        row += layer.batch
+    lstm_fp_leave(found)
+
+
+cdef inline bint is_short(PackedWeights weights, ptrdiff_t batch, ptrdiff_t time) noexcept nogil:
+    """Whether a call takes about a microsecond: giving up the GIL would cost more than it gives."""
+    return (
+        <double>batch * time * weights.hidden_size * (weights.input_size + weights.hidden_size)
+        < SHORT_CALL
+    )
+
+
+cdef int run_call(
+    PackedWeights weights, ptrdiff_t batch, ptrdiff_t time, Rows X, void *h, void *C, Rows Y
+) except -1:
+    """X (B, T, I), h (B, H), C (B, H), Y (B, T, H) or NULL; B, T > 0: one call with its own scratch."""
+    cdef lstm_f32_pass f32
+    cdef lstm_f64_pass f64
+    cdef char *memory
+    cdef size_t size
+    if weights.is_double:
+        size = prepare(&f64, weights, batch, time, X, Y)
+    else:
+        size = prepare(&f32, weights, batch, time, X, Y)
+    memory = <char *>malloc(size)
     if memory is NULL:
-        raise MemoryError(f"no memory for the states of {layer.batch} rows of {layer.hidden_size} units")
-    with nogil:
-        found = lstm_fp_enter()
-        while row < batch:
-            layer.batch = share(batch - row, PASS_ROWS)
-            bind_rows(layer, weights, X, h, C, Y, memory, row)
-            load_states(layer)
-            run_layer(layer)
-            store_states(layer)
-            row += layer.batch
-        lstm_fp_leave(found)
+        raise MemoryError(f"no memory for the states of {batch} rows of {weights.hidden_size} units")
+    if is_short(weights, batch, time):
+        run_typed(&f32, &f64, weights, X, h, C, Y, memory, batch)
+    else:
+        with nogil:
+            run_typed(&f32, &f64, weights, X, h, C, Y, memory, batch)
     free(memory)
     return 0
+
+
+cdef inline void run_typed(
+    lstm_f32_pass *f32, lstm_f64_pass *f64, PackedWeights weights,
+    Rows X, void *h, void *C, Rows Y, char *memory, ptrdiff_t batch,
+) noexcept nogil:
+    """run_passes on the one of the two that `prepare` has filled, by the weights' dtype."""
+    if weights.is_double:
+        run_passes(f64, weights, X, h, C, Y, memory, batch)
+    else:
+        run_passes(f32, weights, X, h, C, Y, memory, batch)
 
 
 cdef forward_typed(
@@ -490,8 +539,6 @@ cdef forward_typed(
     cdef Py_ssize_t batch = X.shape[0]
     cdef Py_ssize_t time = X.shape[1]
     cdef Rows output = Rows(NULL, 0, 0)
-    cdef lstm_f32_pass f32
-    cdef lstm_f64_pass f64
     for name, got, expected in (
         ("X", (X.shape[2],), (weights.input_size,)),
         ("h", (h.shape[0], h.shape[1]), (batch, weights.hidden_size)),
@@ -507,12 +554,7 @@ cdef forward_typed(
         return
     if Y is not None:
         output = rows_of[Real](Y, "Y")
-    if Real is float:
-        f32.time = time
-        run_passes(&f32, weights, rows_of[Real](X, "X"), &h[0, 0], &C[0, 0], output, batch)
-    else:
-        f64.time = time
-        run_passes(&f64, weights, rows_of[Real](X, "X"), &h[0, 0], &C[0, 0], output, batch)
+    run_call(weights, batch, time, rows_of[Real](X, "X"), &h[0, 0], &C[0, 0], output)
 
 
 def forward_sequence(PackedWeights weights not None, X, h, C, Y):
@@ -526,6 +568,162 @@ def forward_sequence(PackedWeights weights not None, X, h, C, Y):
         forward_typed[double](weights, X, h, C, Y)
     else:
         forward_typed[float](weights, X, h, C, Y)
+
+
+# ---- one step, without the cost of memoryviews and checks in Python
+
+cdef inline bint is_plain(object array, PackedWeights weights) noexcept:
+    """Whether it is a numpy.ndarray of the weights' dtype, C-contiguous, aligned, in native byte order."""
+    return (
+        cnp.PyArray_CheckExact(array)
+        and cnp.PyArray_TYPE(array) == (cnp.NPY_DOUBLE if weights.is_double else cnp.NPY_FLOAT)
+        and cnp.PyArray_ISCARRAY_RO(array)
+    )
+
+
+cdef inline bint has_shape(object array, ptrdiff_t rows, ptrdiff_t columns) noexcept:
+    """Whether the array is (rows, columns)."""
+    return (
+        cnp.PyArray_NDIM(array) == 2
+        and cnp.PyArray_DIM(array, 0) == rows
+        and cnp.PyArray_DIM(array, 1) == columns
+    )
+
+
+cdef inline bint has_length(object array, ptrdiff_t length) noexcept:
+    """Whether the array is (length,)."""
+    return cnp.PyArray_NDIM(array) == 1 and cnp.PyArray_DIM(array, 0) == length
+
+
+cdef ptrdiff_t step_rows(object x, ptrdiff_t input_size) noexcept:
+    """B of x (I,), (I, 1) or (B, I), where the first two are one row; -1 for another shape or no rows."""
+    if has_length(x, input_size) or has_shape(x, input_size, 1):
+        return 1
+    if cnp.PyArray_NDIM(x) == 2 and cnp.PyArray_DIM(x, 1) == input_size and cnp.PyArray_DIM(x, 0) > 0:
+        return cnp.PyArray_DIM(x, 0)
+    return -1
+
+
+cdef bint is_step_state(object state, ptrdiff_t rows, ptrdiff_t hidden_size) noexcept:
+    """Whether the state is (H,) or (H, 1) beside x of one row, or (B, H) beside x (B, I)."""
+    if has_shape(state, rows, hidden_size):
+        return True
+    return rows == 1 and (has_length(state, hidden_size) or has_shape(state, hidden_size, 1))
+
+
+cdef object copy_of(object array):
+    return cnp.PyArray_NewCopy(array, cnp.NPY_CORDER)
+
+
+def forward_plain(weights, x, h_prev, C_prev):
+    """x (I,), (I, 1), (B, I), states (H,), (H, 1), (B, H): new h, C; None where an array is not plain.
+
+    The way of `LSTM.forward` for what is usual; whatever is not, errors included, goes through its checks.
+    """
+    cdef PackedWeights packed
+    cdef ptrdiff_t rows
+    if type(weights) is not PackedWeights:
+        return None
+    packed = weights
+    if not (is_plain(x, packed) and is_plain(h_prev, packed) and is_plain(C_prev, packed)):
+        return None
+    rows = step_rows(x, packed.input_size)
+    if (
+        rows < 1
+        or not is_step_state(h_prev, rows, packed.hidden_size)
+        or not is_step_state(C_prev, rows, packed.hidden_size)
+    ):
+        return None
+    h = copy_of(h_prev)
+    C = copy_of(C_prev)
+    run_call(
+        packed, rows, 1, Rows(cnp.PyArray_DATA(x), packed.input_size, packed.input_size),
+        cnp.PyArray_DATA(h), cnp.PyArray_DATA(C), Rows(NULL, 0, 0),
+    )
+    return h, C
+
+
+@cython.final
+cdef class StepScratch:
+    """The scratch memory of one time step of B rows, for a `Stream`."""
+    cdef char *memory
+    cdef ptrdiff_t batch
+    cdef PackedWeights weights
+    cdef lstm_f32_pass f32
+    cdef lstm_f64_pass f64
+
+    def __cinit__(self):
+        self.memory = NULL
+
+    def __dealloc__(self):
+        free(self.memory)
+
+    def __reduce__(self):
+        raise TypeError("the scratch memory of a stream cannot be pickled")
+
+    cdef int use(self, PackedWeights weights, ptrdiff_t batch) except -1:
+        """Make the memory fit these weights."""
+        cdef size_t size
+        cdef char *memory
+        cdef Rows X = Rows(NULL, weights.input_size, weights.input_size)
+        if weights.is_double:
+            size = prepare(&self.f64, weights, batch, 1, X, Rows(NULL, 0, 0))
+        else:
+            size = prepare(&self.f32, weights, batch, 1, X, Rows(NULL, 0, 0))
+        memory = <char *>malloc(size)
+        if memory is NULL:
+            raise MemoryError(f"no memory for the states of {batch} rows of {weights.hidden_size} units")
+        free(self.memory)
+        self.memory = memory
+        self.weights = weights
+        self.batch = batch
+        return 0
+
+    def step(self, PackedWeights weights not None, x, h, C, out, bint single):
+        """x (B, I), h and C (B, H) in and out, out (B, H) or None: out, or a new one.
+
+        `single` takes x (I,) and gives out (H,) instead, for B = 1. None where an array is not plain or does
+        not fit: nothing has been done then.
+        """
+        cdef ptrdiff_t batch
+        cdef cnp.npy_intp shape[2]
+        cdef Rows X
+        if not (is_plain(x, weights) and is_plain(h, weights) and is_plain(C, weights)):
+            return None
+        batch = 1 if single else cnp.PyArray_DIM(x, 0)
+        shape[0], shape[1] = batch, weights.hidden_size
+        if not (
+            batch > 0
+            and (has_length(x, weights.input_size) if single else has_shape(x, batch, weights.input_size))
+            and has_shape(h, batch, shape[1])
+            and has_shape(C, batch, shape[1])
+        ):
+            return None
+        if out is None:
+            out = cnp.PyArray_SimpleNew(
+                1 if single else 2,
+                &shape[1] if single else &shape[0],
+                cnp.NPY_DOUBLE if weights.is_double else cnp.NPY_FLOAT,
+            )
+        elif not (
+            is_plain(out, weights)
+            and cnp.PyArray_ISWRITEABLE(out)
+            and (has_length(out, shape[1]) if single else has_shape(out, batch, shape[1]))
+        ):
+            return None
+        if weights is not self.weights or batch != self.batch:
+            self.use(weights, batch)
+        X = Rows(cnp.PyArray_DATA(x), weights.input_size, weights.input_size)
+        Y = Rows(NULL, 0, 0)
+        hidden = cnp.PyArray_DATA(h)
+        cell = cnp.PyArray_DATA(C)
+        if is_short(weights, batch, 1):
+            run_typed(&self.f32, &self.f64, weights, X, hidden, cell, Y, self.memory, batch)
+        else:
+            with nogil:
+                run_typed(&self.f32, &self.f64, weights, X, hidden, cell, Y, self.memory, batch)
+        memcpy(cnp.PyArray_DATA(out), hidden, cnp.PyArray_NBYTES(h))
+        return out
 
 
 # ---- the micro-kernels one by one, for tests

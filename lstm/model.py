@@ -5,7 +5,6 @@ Shapes: B batch, T time, I input, H hidden.
 
 from __future__ import annotations
 
-import operator
 import os
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, Self, TypeAlias, overload
@@ -14,7 +13,9 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from . import _kernel, params, reference
-from .params import PackedWeights, Weights, real_array
+from .checks import check_out, exact_array, is_usable, positive_size, real_array, usable_rows
+from .params import PackedWeights, Weights
+from .stream import Stream
 
 States: TypeAlias = tuple[np.ndarray, np.ndarray]
 
@@ -30,7 +31,7 @@ def _matrix_property(gate: str, name: str) -> property:
 
     def set_(net: LSTM, value: ArrayLike) -> None:
         shape = (net.hidden_size, net.hidden_size + net.input_size)
-        matrix = _exact(name, value, shape, net.dtype)
+        matrix = exact_array(name, value, shape, net.dtype)
         net._store(params.with_gate_matrix(net._weights(), gate, matrix))
 
     return property(get, set_, doc=f"W_{gate} over [h, x]: (H, H + I). Read-only; assign to set it.")
@@ -48,7 +49,7 @@ def _bias_property(gate: str, name: str) -> property:
         column = real_array(name, value)
         if column.shape == (net.hidden_size,):
             column = column[:, np.newaxis]
-        column = _exact(name, column, (net.hidden_size, 1), net.dtype)
+        column = exact_array(name, column, (net.hidden_size, 1), net.dtype)
         net._store(params.with_gate_bias(net._weights(), gate, column))
 
     return property(get, set_, doc=f"b_{gate}: (H, 1). Read-only; assign (H, 1) or (H,) to set it.")
@@ -149,8 +150,8 @@ class LSTM:
     def _configure(
         self, input_size: int, hidden_size: int, bias: bool, dtype: DTypeLike, backend: str
     ) -> None:
-        self._input_size = _size("input_size", input_size)
-        self._hidden_size = _size("hidden_size", hidden_size)
+        self._input_size = positive_size("input_size", input_size)
+        self._hidden_size = positive_size("hidden_size", hidden_size)
         if not isinstance(bias, bool | np.bool_):
             raise TypeError(f"bias is {bias!r}, but must be True or False")
         self._bias = bool(bias)
@@ -237,6 +238,9 @@ class LSTM:
         (5,)
 
         """
+        plain = _kernel.forward_plain(self._stored, x, h_prev, C_prev)
+        if plain is not None:
+            return plain
         array = real_array("x", x)
         if array.shape in ((self._input_size,), (self._input_size, 1)):
             batch = None
@@ -254,7 +258,7 @@ class LSTM:
         (h, C), (h_shape, C_shape) = self._states(
             batch, extra, h_prev=real_array("h_prev", h_prev), C_prev=real_array("C_prev", C_prev)
         )
-        self._run(_rows("x", array, self._dtype), h, C, None)
+        self._run(usable_rows(array, self._dtype), h, C, None)
         return h.reshape(h_shape), C.reshape(C_shape)
 
     @overload
@@ -358,11 +362,11 @@ class LSTM:
         if batch is None:
             array = array[np.newaxis]
         if out is not None:
-            _check_out(out, shape, self._dtype)
+            check_out(out, shape, self._dtype)
         (h, C), (h_shape, C_shape) = self._states(batch, None, h0=h0, C0=C0)
         Y = out if out is not None else np.empty(shape, self._dtype)
-        inputs = _rows("X", array, self._dtype)
-        if out is not None and (not _usable(out) or np.may_share_memory(out, inputs)):
+        inputs = usable_rows(array, self._dtype)
+        if out is not None and (not is_usable(out) or np.may_share_memory(out, inputs)):
             Y = np.empty(shape, self._dtype)
         self._run(inputs, h, C, Y.reshape(array.shape[0], array.shape[1], self._hidden_size))
         if out is not None and Y is not out:
@@ -371,6 +375,26 @@ class LSTM:
         if return_state:
             return result, (h.reshape(h_shape), C.reshape(C_shape))
         return result
+
+    def stream(self, batch_size: int | None = None) -> Stream:
+        """Start a stream: time steps as they arrive, the state carried along from zeros.
+
+        Parameters
+        ----------
+        batch_size : int, optional
+            Rows of every step; None for a stream of single vectors.
+
+        Returns
+        -------
+        Stream
+
+        Examples
+        --------
+        >>> stream = LSTM(3, 5, rng=0).stream()
+        >>> stream.step([1.0, 0.0, 2.0]).shape
+        (5,)
+        """
+        return Stream(self, None if batch_size is None else positive_size("batch_size", batch_size))
 
     def _run(self, X: np.ndarray, h: np.ndarray, C: np.ndarray, Y: np.ndarray | None) -> None:
         """X (B, T, I), h (B, H), C (B, H) in and out, Y (B, T, H) or None, on the backend."""
@@ -580,19 +604,8 @@ def _new(cls: type[LSTM]) -> LSTM:
     return cls.__new__(cls)
 
 
-def _size(name: str, value: Any) -> int:
-    if isinstance(value, bool | np.bool_):
-        raise TypeError(f"{name} is {value!r}, but must be a positive integer")
-    try:
-        size = operator.index(value)
-    except TypeError:
-        raise TypeError(f"{name} is {value!r}, but must be a positive integer") from None
-    if size < 1:
-        raise ValueError(f"{name} is {size}, but must be at least 1")
-    return size
-
-
 def _dtype(value: DTypeLike) -> np.dtype[Any]:
+    """float32 or float64; TypeError for anything else."""
     try:
         dtype = np.dtype(value)
     except TypeError:
@@ -600,40 +613,3 @@ def _dtype(value: DTypeLike) -> np.dtype[Any]:
     if value is None or dtype not in DTYPES:
         raise TypeError(f"dtype is {value!r}, but must be float64 or float32")
     return dtype
-
-
-def _exact(name: str, value: ArrayLike, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
-    """A new array of this very shape and dtype."""
-    array = real_array(name, value)
-    if array.shape != shape:
-        raise ValueError(f"{name} has shape {array.shape}, but must be {shape}")
-    return array.astype(dtype)
-
-
-def _usable(array: np.ndarray) -> bool:
-    """Whether the kernel can work on this array's memory: aligned, whole strides, a contiguous last axis."""
-    size = array.itemsize
-    return (
-        array.flags.aligned
-        and array.dtype.isnative
-        and (array.strides[-1] == size or array.shape[-1] == 1)
-        and all(stride % size == 0 for stride in array.strides)
-    )
-
-
-def _rows(name: str, array: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
-    """`array`, or a copy where its dtype or memory is not what the kernel works on."""
-    if array.dtype == dtype and _usable(array):
-        return array
-    return array.astype(dtype, order="C")
-
-
-def _check_out(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-    if not isinstance(out, np.ndarray):
-        raise TypeError(f"out is a {type(out).__name__}, but must be a numpy.ndarray")
-    if out.dtype != dtype:
-        raise TypeError(f"out has dtype {out.dtype}, but must have the net's, {dtype}")
-    if out.shape != shape:
-        raise ValueError(f"out has shape {out.shape}, but must be {shape}")
-    if not out.flags.writeable:
-        raise ValueError("out is read-only")

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import _kernel
+from .checks import real_array
 
 GATES = ("i", "f", "g", "o")
 """Order of the gates in every array of four: PyTorch's. ``g`` is the candidate, ``C`` in ``WC``."""
@@ -163,20 +164,6 @@ def from_state_dict(state: Mapping[str, Any]) -> tuple[Weights, bool]:
         ),
         has_bias,
     )
-
-
-def real_array(name: str, value: Any) -> np.ndarray:
-    """`value` as an array of a real dtype, the same one if it is; else TypeError or ValueError."""
-    if type(value) is not np.ndarray:
-        if isinstance(value, np.ma.MaskedArray):
-            raise TypeError(f"{name} is a masked array, whose mask would be lost; fill it first")
-        try:
-            value = np.asarray(value)
-        except ValueError as error:
-            raise ValueError(f"{name} is not a regular array of numbers: {error}") from error
-    if value.dtype.kind not in "fiub":
-        raise TypeError(f"{name} has dtype {value.dtype}, but must have a real one, such as float32")
-    return value  # type: ignore[no-any-return]
 
 
 def weights_dtype(weights: Weights) -> np.dtype[Any]:

@@ -1,0 +1,73 @@
+"""What is asked of arrays before anything is computed, and the messages where it is not met."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import numpy as np
+
+
+def real_array(name: str, value: Any) -> np.ndarray:
+    """`value` as an array of a real dtype, the same one if it is; else TypeError or ValueError."""
+    if type(value) is not np.ndarray:
+        if isinstance(value, np.ma.MaskedArray):
+            raise TypeError(f"{name} is a masked array, whose mask would be lost; fill it first")
+        try:
+            value = np.asarray(value)
+        except ValueError as error:
+            raise ValueError(f"{name} is not a regular array of numbers: {error}") from error
+    if value.dtype.kind not in "fiub":
+        raise TypeError(f"{name} has dtype {value.dtype}, but must have a real one, such as float32")
+    return value  # type: ignore[no-any-return]
+
+
+def exact_array(name: str, value: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
+    """A new array of this very shape and dtype."""
+    array = real_array(name, value)
+    if array.shape != shape:
+        raise ValueError(f"{name} has shape {array.shape}, but must be {shape}")
+    return array.astype(dtype)
+
+
+def positive_size(name: str, value: Any) -> int:
+    """An integer of at least 1."""
+    if isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name} is {value!r}, but must be a positive integer")
+    try:
+        size = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} is {value!r}, but must be a positive integer") from None
+    if size < 1:
+        raise ValueError(f"{name} is {size}, but must be at least 1")
+    return size
+
+
+def is_usable(array: np.ndarray) -> bool:
+    """Whether the kernel can work on this memory: aligned, whole strides, a contiguous last axis."""
+    size = array.itemsize
+    return (
+        array.flags.aligned
+        and array.dtype.isnative
+        and (array.strides[-1] == size or array.shape[-1] == 1)
+        and all(stride % size == 0 for stride in array.strides)
+    )
+
+
+def usable_rows(array: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
+    """`array`, or a copy where its dtype or memory is not what the kernel works on."""
+    if array.dtype == dtype and is_usable(array):
+        return array
+    return array.astype(dtype, order="C")
+
+
+def check_out(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    """Raise where results of this shape and dtype cannot be written into `out`."""
+    if not isinstance(out, np.ndarray):
+        raise TypeError(f"out is a {type(out).__name__}, but must be a numpy.ndarray")
+    if out.dtype != dtype:
+        raise TypeError(f"out has dtype {out.dtype}, but must have the net's, {dtype}")
+    if out.shape != shape:
+        raise ValueError(f"out has shape {out.shape}, but must be {shape}")
+    if not out.flags.writeable:
+        raise ValueError("out is read-only")

@@ -1,0 +1,157 @@
+"""A stream: time steps as they arrive, the state carried along.
+
+Shapes: B batch, T time, I input, H hidden.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from . import _kernel
+from .checks import check_out, real_array, usable_rows
+
+if TYPE_CHECKING:
+    from .model import LSTM
+
+
+class Stream:
+    """The state of a net over an endless input, one step or chunk at a time.
+
+    Made by `LSTM.stream`. The outputs are the bits that `LSTM.forward_sequence` gives for the whole
+    input at once. A stream belongs to one thread at a time; any number of streams, each in a thread
+    of its own, may share a net and its weights. Weights that are set on the net count from the next
+    step on.
+
+    Attributes
+    ----------
+    h, C : numpy.ndarray
+        The state itself, (1, H) or (1, B, H), of the net's dtype: writing into it changes what the
+        stream goes on with.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lstm import LSTM
+    >>> net = LSTM(3, 5, rng=0)
+    >>> stream = net.stream()
+    >>> X = np.ones((10, 3))
+    >>> Y = np.stack([stream.step(x) for x in X])
+    >>> np.array_equal(Y, net.forward_sequence(X))
+    True
+    """
+
+    __slots__ = ("_C", "_batch_size", "_h", "_net", "_scratch")
+
+    def __init__(self, net: LSTM, batch_size: int | None) -> None:
+        rows = 1 if batch_size is None else batch_size
+        self._net = net
+        self._batch_size = batch_size
+        self._h = np.zeros((rows, net.hidden_size), net.dtype)
+        self._C = np.zeros((rows, net.hidden_size), net.dtype)
+        self._scratch = _kernel.StepScratch() if net.backend == "native" else None
+
+    @property
+    def h(self) -> np.ndarray:
+        """The hidden state, (1, H) or (1, B, H); writable in place."""
+        return self._h if self._batch_size is None else self._h[np.newaxis]
+
+    @property
+    def C(self) -> np.ndarray:
+        """The cell state, (1, H) or (1, B, H); writable in place."""
+        return self._C if self._batch_size is None else self._C[np.newaxis]
+
+    def step(self, x: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
+        """Advance by one time step.
+
+        Parameters
+        ----------
+        x : array_like
+            (I,) or, for a stream of a batch, (B, I).
+        out : numpy.ndarray, optional
+            Where h is written: of the net's dtype, (H,) or (B, H). With it, and `x` a contiguous
+            array of the net's dtype, no memory is allocated.
+
+        Returns
+        -------
+        numpy.ndarray
+            h after the step, (H,) or (B, H); `out` itself where that was given.
+
+        Raises
+        ------
+        ValueError
+            Where a shape does not fit, or `out` cannot be written; the state is then unchanged.
+        TypeError
+            Where a dtype is not real, or that of `out` is not the net's.
+        """
+        if self._scratch is not None:
+            # None for whatever is not an everyday array, errors included.
+            y = self._scratch.step(self._net._stored, x, self._h, self._C, out, self._batch_size is None)
+            if y is not None:
+                return y
+        return self._checked_step(x, out)
+
+    def _checked_step(self, x: ArrayLike, out: np.ndarray | None) -> np.ndarray:
+        """`step` for any array that is allowed, and its errors for those that are not."""
+        net = self._net
+        array = real_array("x", x)
+        rows = () if self._batch_size is None else (self._batch_size,)
+        if array.shape != (*rows, net.input_size):
+            raise ValueError(f"x has shape {array.shape}, but this stream takes {(*rows, net.input_size)}")
+        shape = (*rows, net.hidden_size)
+        if out is not None:
+            check_out(out, shape, net.dtype)
+        X = usable_rows(array.reshape(-1, 1, net.input_size), net.dtype)
+        net._run(X, self._h, self._C, None)
+        y = np.empty(shape, net.dtype) if out is None else out
+        y[...] = self._h.reshape(shape)
+        return y
+
+    def run(self, X: ArrayLike) -> np.ndarray:
+        """Advance by a chunk of time steps.
+
+        Parameters
+        ----------
+        X : array_like
+            (T, I) or, for a stream of a batch, (B, T, I).
+
+        Returns
+        -------
+        numpy.ndarray
+            h of every step, (T, H) or (B, T, H).
+
+        Raises
+        ------
+        ValueError
+            Where the shape does not fit; the state is then unchanged.
+        TypeError
+            Where the dtype is not real.
+        """
+        net = self._net
+        array = real_array("X", X)
+        single = self._batch_size is None
+        rank = 2 if single else 3
+        if (
+            array.ndim != rank
+            or array.shape[-1] != net.input_size
+            or (not single and array.shape[0] != self._batch_size)
+        ):
+            batch = "" if single else f"{self._batch_size}, "
+            raise ValueError(
+                f"X has shape {array.shape}, but this stream takes ({batch}time, {net.input_size})"
+            )
+        if single:
+            array = array[np.newaxis]
+        Y = np.empty((*array.shape[:2], net.hidden_size), net.dtype)
+        net._run(usable_rows(array, net.dtype), self._h, self._C, Y)
+        return Y[0] if single else Y
+
+    def reset(self) -> None:
+        """Set the state to zeros, as at the start."""
+        self._h[...] = 0
+        self._C[...] = 0
+
+    def __repr__(self) -> str:
+        return f"{self._net!r}.stream({'' if self._batch_size is None else self._batch_size})"
