@@ -7,10 +7,12 @@
 (10, 5)
 """
 
+from importlib import import_module
+
 from ._version import __version__
 
 try:
-    from . import _kernel  # noqa: F401
+    import_module("._kernel", __name__)
 except ModuleNotFoundError as error:
     if error.name != f"{__name__}._kernel":
         raise

@@ -595,20 +595,16 @@ cdef inline bint has_length(object array, ptrdiff_t length) noexcept:
     return cnp.PyArray_NDIM(array) == 1 and cnp.PyArray_DIM(array, 0) == length
 
 
-cdef ptrdiff_t step_rows(object x, ptrdiff_t input_size) noexcept:
-    """B of x (I,), (I, 1) or (B, I), where the first two are one row; -1 for another shape or no rows."""
-    if has_length(x, input_size) or has_shape(x, input_size, 1):
-        return 1
-    if cnp.PyArray_NDIM(x) == 2 and cnp.PyArray_DIM(x, 1) == input_size and cnp.PyArray_DIM(x, 0) > 0:
-        return cnp.PyArray_DIM(x, 0)
-    return -1
+cdef bint is_single(object x, ptrdiff_t input_size) noexcept:
+    """Whether x is one row, (I,) or (I, 1), not a batch."""
+    return has_length(x, input_size) or has_shape(x, input_size, 1)
 
 
-cdef bint is_step_state(object state, ptrdiff_t rows, ptrdiff_t hidden_size) noexcept:
-    """Whether the state is (H,) or (H, 1) beside x of one row, or (B, H) beside x (B, I)."""
+cdef bint is_step_state(object state, bint single, ptrdiff_t rows, ptrdiff_t hidden_size) noexcept:
+    """Whether the state is (H,), (H, 1) or (1, H) for one row, (B, H) for a batch."""
     if has_shape(state, rows, hidden_size):
         return True
-    return rows == 1 and (has_length(state, hidden_size) or has_shape(state, hidden_size, 1))
+    return single and (has_length(state, hidden_size) or has_shape(state, hidden_size, 1))
 
 
 cdef object copy_of(object array):
@@ -616,7 +612,7 @@ cdef object copy_of(object array):
 
 
 def forward_plain(weights, x, h_prev, C_prev):
-    """x (I,), (I, 1), (B, I), states (H,), (H, 1), (B, H): new h, C; None where an array is not plain.
+    """x (I,), (I, 1), (B, I), states (H,), (H, 1), (1, H), (B, H): new h, C; None where one is not plain.
 
     The way of `LSTM.forward` for what is usual; whatever is not, errors included, goes through its checks.
     """
@@ -627,11 +623,13 @@ def forward_plain(weights, x, h_prev, C_prev):
     packed = weights
     if not (is_plain(x, packed) and is_plain(h_prev, packed) and is_plain(C_prev, packed)):
         return None
-    rows = step_rows(x, packed.input_size)
-    if (
-        rows < 1
-        or not is_step_state(h_prev, rows, packed.hidden_size)
-        or not is_step_state(C_prev, rows, packed.hidden_size)
+    single = is_single(x, packed.input_size)
+    rows = 1 if single else cnp.PyArray_DIM(x, 0) if cnp.PyArray_NDIM(x) == 2 else 0
+    if not (
+        rows > 0
+        and (single or has_shape(x, rows, packed.input_size))
+        and is_step_state(h_prev, single, rows, packed.hidden_size)
+        and is_step_state(C_prev, single, rows, packed.hidden_size)
     ):
         return None
     h = copy_of(h_prev)

@@ -22,12 +22,18 @@ def real_array(name: str, value: Any) -> np.ndarray:
     return value  # type: ignore[no-any-return]
 
 
+def cast(array: np.ndarray, dtype: np.dtype[Any], *, copy: bool = True) -> np.ndarray:
+    """A C-contiguous array of `dtype`; what is too large for it becomes infinite, what is too small zero."""
+    with np.errstate(all="ignore"):
+        return array.astype(dtype, order="C", copy=copy)
+
+
 def exact_array(name: str, value: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
-    """A new array of this very shape and dtype."""
+    """A new array of this very shape and dtype; what is too large for it becomes infinite."""
     array = real_array(name, value)
     if array.shape != shape:
         raise ValueError(f"{name} has shape {array.shape}, but must be {shape}")
-    return array.astype(dtype)
+    return cast(array, dtype)
 
 
 def positive_size(name: str, value: Any) -> int:
@@ -58,7 +64,7 @@ def usable_rows(array: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
     """`array`, or a copy where its dtype or memory is not what the kernel works on."""
     if array.dtype == dtype and is_usable(array):
         return array
-    return array.astype(dtype, order="C")
+    return cast(array, dtype)
 
 
 def check_out(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:

@@ -5,15 +5,16 @@ Shapes: B batch, T time, I input, H hidden.
 
 from __future__ import annotations
 
+import copy
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal, Self, TypeAlias, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from . import _kernel, params, reference
-from .checks import check_out, exact_array, is_usable, positive_size, real_array, usable_rows
+from .checks import cast, check_out, exact_array, is_usable, positive_size, real_array, usable_rows
 from .params import PackedWeights, Weights
 from .stream import Stream
 
@@ -140,9 +141,7 @@ class LSTM:
         backend: Literal["native", "numpy"] = "native",
     ) -> None:
         self._configure(input_size, hidden_size, bias, dtype, backend)
-        weights = params.initialize(
-            init, np.random.default_rng(rng), self._input_size, self._hidden_size, self._dtype
-        )
+        weights = params.initialize(init, _generator(rng), self._input_size, self._hidden_size, self._dtype)
         if not bias:
             weights = weights._replace(bias=np.zeros_like(weights.bias))
         self._store(weights)
@@ -201,6 +200,11 @@ class LSTM:
     def _store(self, weights: Weights) -> None:
         """Keep new weights in the form that the backend computes with."""
         self._stored = params.pack(weights, self._isa) if self._backend == "native" else weights
+
+    def _take(self, weights: Weights) -> None:
+        """Keep weights from elsewhere: cast to the net's dtype, and not shared with their owner."""
+        copy = self._backend != "native"  # packing copies anyway
+        self._store(Weights(*(cast(array, self._dtype, copy=copy) for array in weights)))
 
     def _weights(self) -> Weights:
         """The weights as plain arrays; to be read only."""
@@ -364,12 +368,11 @@ class LSTM:
         if out is not None:
             check_out(out, shape, self._dtype)
         (h, C), (h_shape, C_shape) = self._states(batch, None, h0=h0, C0=C0)
-        Y = out if out is not None else np.empty(shape, self._dtype)
         inputs = usable_rows(array, self._dtype)
-        if out is not None and (not is_usable(out) or np.may_share_memory(out, inputs)):
-            Y = np.empty(shape, self._dtype)
+        direct = out is not None and is_usable(out) and not np.may_share_memory(out, inputs)
+        Y = out.view(np.ndarray) if out is not None and direct else np.empty(shape, self._dtype)
         self._run(inputs, h, C, Y.reshape(array.shape[0], array.shape[1], self._hidden_size))
-        if out is not None and Y is not out:
+        if out is not None and not direct:
             out[...] = Y
         result = Y if out is None else out
         if return_state:
@@ -427,10 +430,10 @@ class LSTM:
         states, shapes = [], []
         default = (1, hidden) if batch is None else (1, batch, hidden)
         for name in given:
-            state = np.zeros((rows, hidden), self._dtype)
             if name in arrays:
-                state[...] = arrays[name].reshape(rows, hidden)
-            states.append(state)
+                states.append(cast(arrays[name].reshape(rows, hidden), self._dtype))
+            else:
+                states.append(np.zeros((rows, hidden), self._dtype))
             others = [array.shape for array in arrays.values()]
             shapes.append(arrays[name].shape if name in arrays else (*others, default)[0])
         return states, shapes
@@ -483,7 +486,7 @@ class LSTM:
             got = ", ".join(f"{n}={v}" for n, v in zip(names, sizes, strict=True))
             want = ", ".join(f"{n}={v}" for n, v in zip(names, expected, strict=True))
             raise ValueError(f"the state dict is of an LSTM with {got}, but this one has {want}")
-        self._store(Weights(*(w.astype(self._dtype) for w in weights)))
+        self._take(weights)
 
     @classmethod
     def from_state_dict(
@@ -528,7 +531,7 @@ class LSTM:
             params.weights_dtype(weights) if dtype is None else dtype,
             backend,
         )
-        net._store(Weights(*(w.astype(net._dtype) for w in weights)))
+        net._take(weights)
         return net
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -551,38 +554,46 @@ class LSTM:
 
         formats.save(self, path)
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {
-            "input_size": self._input_size,
-            "hidden_size": self._hidden_size,
-            "bias": self._bias,
-            "dtype": self._dtype.name,
-            "backend": self._backend,
-            "weights": tuple(self._weights()),
-        }
+    # Attributes and slots that a subclass adds are carried along; the packed weights belong to one
+    # machine's ISA, so that a pickle holds plain ones.
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self._configure(
-            state["input_size"],
-            state["hidden_size"],
-            state["bias"],
-            state["dtype"],
-            state["backend"],
-        )
-        self._store(Weights(*state["weights"]))
+    def __getstate__(self) -> tuple[dict[str, Any] | None, dict[str, Any]]:
+        attributes, slots = self._attributes()
+        slots["_stored"] = tuple(self._weights())
+        del slots["_isa"]
+        return attributes, slots
 
-    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
-        return _new, (type(self),), self.__getstate__()
+    def __setstate__(self, state: tuple[dict[str, Any] | None, dict[str, Any]]) -> None:
+        attributes, slots = state
+        slots = {**slots, "_isa": _kernel.DEFAULT_ISA}
+        weights = Weights(*slots.pop("_stored"))
+        self._set_attributes(attributes, slots)
+        self._store(weights)
+
+    def _attributes(self) -> tuple[dict[str, Any] | None, dict[str, Any]]:
+        """The instance's __dict__, if it has one, and its slots."""
+        state: Any = object.__getstate__(self)
+        return state[0], dict(state[1])
+
+    def _set_attributes(self, attributes: dict[str, Any] | None, slots: dict[str, Any]) -> None:
+        """The inverse of `_attributes`."""
+        if attributes:
+            self.__dict__.update(attributes)
+        for name, value in slots.items():
+            setattr(self, name, value)
 
     def __copy__(self) -> Self:
         net = type(self).__new__(type(self))
-        net._configure(self._input_size, self._hidden_size, self._bias, self._dtype, self._backend)
-        net._isa = self._isa
-        net._stored = self._stored
+        net._set_attributes(*self._attributes())
         return net
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        return self.__copy__()
+        net = type(self).__new__(type(self))
+        memo[id(self)] = net
+        attributes, slots = self._attributes()
+        memo[id(self._stored)] = self._stored
+        net._set_attributes(*copy.deepcopy((attributes, slots), memo))
+        return net
 
     def _on_isa(self, isa: str) -> Self:
         """A copy of this net that runs on another instruction set of this CPU."""
@@ -599,17 +610,22 @@ class LSTM:
         return f"{type(self).__name__}({', '.join(options)})"
 
 
-def _new(cls: type[LSTM]) -> LSTM:
-    """An empty net, to be filled by __setstate__."""
-    return cls.__new__(cls)
-
-
 def _dtype(value: DTypeLike) -> np.dtype[Any]:
     """float32 or float64; TypeError for anything else."""
     try:
         dtype = np.dtype(value)
-    except TypeError:
+    except (TypeError, ValueError, SyntaxError):
         raise TypeError(f"dtype is {value!r}, but must be float64 or float32") from None
     if value is None or dtype not in DTYPES:
         raise TypeError(f"dtype is {value!r}, but must be float64 or float32")
     return dtype
+
+
+def _generator(rng: Any) -> np.random.Generator:
+    """The source of random weights for a seed, a generator or None."""
+    try:
+        return np.random.default_rng(rng)
+    except (TypeError, ValueError) as error:
+        raise type(error)(
+            f"rng is {rng!r}, but must be a seed or a numpy.random.Generator: {error}"
+        ) from error

@@ -118,7 +118,7 @@ def to_state_dict(weights: Weights, bias: bool) -> dict[str, np.ndarray]:
 def from_state_dict(state: Mapping[str, Any]) -> tuple[Weights, bool]:
     """The weights of a state dict and whether it has biases; ValueError or TypeError if it is none.
 
-    The two biases are added, in their own dtype. A zero `bias_hh` leaves `bias_ih` as it is, signs
+    The two biases are added, in float32 at least. A zero `bias_hh` leaves `bias_ih` as it is, signs
     of zeros included, so that saving and loading gives the same bits.
     """
     needed = ("weight_ih_l0", "weight_hh_l0")
@@ -152,8 +152,9 @@ def from_state_dict(state: Mapping[str, Any]) -> tuple[Weights, bool]:
         if name in arrays and arrays[name].shape != (rows,):
             raise ValueError(f"{name} has shape {arrays[name].shape}, but must be ({rows},)")
     if has_bias:
-        first, second = arrays["bias_ih_l0"], arrays["bias_hh_l0"]
-        bias = np.where(second == 0, first, first + second)
+        first, second = (_widened(arrays[name]) for name in optional)
+        with np.errstate(all="ignore"):
+            bias = np.where(second == 0, first, first + second)
     else:
         bias = np.zeros(rows, input_weights.dtype)
     return (
@@ -164,6 +165,12 @@ def from_state_dict(state: Mapping[str, Any]) -> tuple[Weights, bool]:
         ),
         has_bias,
     )
+
+
+def _widened(array: np.ndarray) -> np.ndarray:
+    """float16 as float32 and integers as float64, so that two of them can be added."""
+    kind_of_real = np.float32 if array.dtype.kind == "f" else np.float64
+    return array.astype(np.result_type(array.dtype, kind_of_real), copy=False)
 
 
 def weights_dtype(weights: Weights) -> np.dtype[Any]:

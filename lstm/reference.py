@@ -19,13 +19,13 @@ from .params import Weights
 
 def sigmoid(z: np.ndarray) -> np.ndarray:
     """(...) -> (...). The logistic function; exp may overflow to infinity, whose reciprocal is 0."""
-    with np.errstate(over="ignore"):
+    with np.errstate(all="ignore"):
         return np.asarray(1 / (1 + np.exp(-z)))
 
 
 def input_products(weights: Weights, X: np.ndarray) -> np.ndarray:
     """X (B, T, I) -> (4, B, T, H): what x and the bias give to every gate, for all steps at once."""
-    with np.errstate(over="ignore", invalid="ignore"):
+    with np.errstate(all="ignore"):
         # (B, T, I) @ (4, 1, I, H) + (4, 1, 1, H)
         return np.asarray(
             X @ weights.input.transpose(0, 2, 1)[:, np.newaxis] + weights.bias[:, np.newaxis, np.newaxis]
@@ -36,7 +36,7 @@ def step(
     weights: Weights, products: np.ndarray, h: np.ndarray, C: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """products (4, B, H), h (B, H), C (B, H) -> h (B, H), C (B, H): one time step."""
-    with np.errstate(over="ignore", invalid="ignore"):
+    with np.errstate(all="ignore"):
         # (4, B, H) + (B, H) @ (4, H, H)
         z_i, z_f, z_g, z_o = products + h @ weights.hidden.transpose(0, 2, 1)
         i = sigmoid(z_i)
