@@ -5,11 +5,17 @@ Shapes: B batch, T time, I input, H hidden.
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import gc
+import platform
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from lstm import LSTM, _kernel
 
@@ -17,6 +23,14 @@ DATA = Path(__file__).parent / "data"
 ROOT = Path(__file__).parent.parent
 ISAS = _kernel.KNOWN_ISAS
 DTYPES = (np.float32, np.float64)
+
+# Every ISA as a parameter of a test, which skips by name those that this CPU does not run.
+EACH_ISA = [
+    pytest.param(
+        isa, marks=pytest.mark.skipif(isa not in _kernel.SUPPORTED_ISAS, reason=f"{isa} is not run here")
+    )
+    for isa in ISAS
+]
 
 # Largest difference between two computations of one net in the same dtype that sum in different
 # orders, relative to the largest value of the array where that is above 1.
@@ -69,6 +83,41 @@ def random_case(
         rng.uniform(-1, 1, (batch, hidden_size)).astype(dtype),
         rng.standard_normal((batch, hidden_size)).astype(dtype),
     )
+
+
+# MXCSR: the flags of exceptions that were, the masks of those that must not trap, and the mode.
+FP_FLAGS, FP_MASKS, FP_UPWARD, FP_FLUSH = 0x003F, 0x1F80, 0x4000, 0x8040
+needs_mxcsr = pytest.mark.skipif(
+    not (sys.platform == "linux" and platform.machine() == "x86_64"), reason="needs MXCSR of x86-64 and glibc"
+)
+
+
+@contextlib.contextmanager
+def no_collection() -> Iterator[None]:
+    """Keep the garbage collector from running what others hang on it: Hypothesis computes times there."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+@contextlib.contextmanager
+def mxcsr(value: int) -> Iterator[None]:
+    """Run the block with this floating-point control and status of the thread; restore it afterwards."""
+    libm = ctypes.CDLL("libm.so.6")
+    found, wanted = ctypes.create_string_buffer(32), ctypes.create_string_buffer(32)
+    libm.fegetenv(found)
+    libm.fegetenv(wanted)
+    wanted[28:32] = value.to_bytes(4, "little")  # type: ignore[assignment]
+    with no_collection():
+        libm.fesetenv(wanted)
+        try:
+            yield
+        finally:
+            libm.fesetenv(found)
 
 
 def as_backend(net: LSTM, backend: str) -> LSTM:

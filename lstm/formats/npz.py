@@ -5,11 +5,15 @@ The configuration is the entry ``lstm``, a JSON text. A file without it is a bar
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 import os
+import re
+import threading
 import zipfile
-import zlib
-from typing import IO, Any, Literal
+from collections.abc import Collection
+from typing import Any, Literal
 
 import numpy as np
 
@@ -17,11 +21,26 @@ from .. import model, params
 from . import FormatError
 
 CONFIG = "lstm"
+NAMES = (CONFIG, "weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
 VERSION = 1
-# No array may claim more than the file could hold, by much: a damaged or hostile header must not
-# make us ask for terabytes. Weights hardly compress, yet those of a new net may hold many zeros.
+
+# What a file's arrays may claim together: its own size, by not much more. A damaged or hostile header must
+# not make us ask for terabytes, nor a few compressed zeros for gigabytes. Weights hardly compress, yet those
+# of a pruned net may hold many zeros.
 LARGEST_EXPANSION = 8
 SMALL = 1 << 20
+CHUNK = 1 << 16
+LONGEST_CONFIG = 10_000  # characters
+LONGEST_HEADER = 4096  # bytes
+
+# The header of an .npy array is matched, not evaluated as the Python expression that it is. All writers
+# put the keys in this order, as the format's description says.
+HEADER = re.compile(
+    r"\s*\{\s*'descr'\s*:\s*(?P<descr>[^\s].*?)\s*,\s*'fortran_order'\s*:\s*(?P<fortran>True|False)\s*,"
+    r"\s*'shape'\s*:\s*\((?P<shape>[^()]*)\)\s*,?\s*\}\s*",
+    re.ASCII | re.DOTALL,
+)
+PLAIN_DTYPE = re.compile(r"'([<>|=]?[fiubU][0-9]{1,9})'", re.ASCII)
 
 
 def save(net: model.LSTM, path: str | os.PathLike[str]) -> None:
@@ -34,10 +53,10 @@ def save(net: model.LSTM, path: str | os.PathLike[str]) -> None:
         "dtype": net.dtype.name,
     }
     name = os.fspath(path)
-    partial = f"{name}.{os.getpid()}.partial"
+    partial = f"{name}.{os.getpid()}.{threading.get_ident()}.partial"
     try:
         with open(partial, "wb") as file:
-            np.savez(file, allow_pickle=False, **{CONFIG: json.dumps(config)}, **net.state_dict())
+            _write_arrays(file, {CONFIG: np.array(json.dumps(config)), **net.state_dict()})
         os.replace(partial, name)
     except BaseException:
         if os.path.exists(partial):
@@ -45,18 +64,29 @@ def save(net: model.LSTM, path: str | os.PathLike[str]) -> None:
         raise
 
 
+def _write_arrays(file: io.BufferedWriter, arrays: dict[str, np.ndarray]) -> None:
+    """What np.savez writes. Its own `allow_pickle` is the name of one more array before NumPy 2.2."""
+    with zipfile.ZipFile(file, "w") as archive:
+        for key, array in arrays.items():
+            with archive.open(f"{key}.npy", "w", force_zip64=True) as entry:
+                np.lib.format.write_array(entry, array, allow_pickle=False)
+
+
 def load(path: str | os.PathLike[str], backend: Literal["native", "numpy"]) -> model.LSTM:
     """The net of a file as `save` writes it, or of a bare state dict."""
-    arrays = read_arrays(path)
+    arrays = read_arrays(path, NAMES)
     config = _config(path, arrays.pop(CONFIG, None))
     try:
-        weights, bias = params.from_state_dict(arrays)
-        net = model.LSTM.from_state_dict(
-            arrays, dtype=config.get("dtype", params.weights_dtype(weights)), backend=backend
-        )
+        _, bias = params.from_state_dict(arrays)
     except (ValueError, TypeError) as error:
         raise FormatError(f"{os.fspath(path)}: {error}") from error
-    found = {"input_size": net.input_size, "hidden_size": net.hidden_size, "bias": bias}
+    net = model.LSTM.from_state_dict(arrays, backend=backend)
+    found = {
+        "input_size": net.input_size,
+        "hidden_size": net.hidden_size,
+        "bias": bias,
+        "dtype": net.dtype.name,
+    }
     for key, value in found.items():
         if key in config and config[key] != value:
             raise FormatError(
@@ -65,57 +95,117 @@ def load(path: str | os.PathLike[str], backend: Literal["native", "numpy"]) -> m
     return net
 
 
-def read_arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
-    """Every array of an .npz file by name; FormatError where one is damaged or not numbers or text."""
+class _Reader(io.BufferedReader):
+    """A file that is never read in large pieces. zipfile reads the directory of entries in one."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is not None and size > SMALL:
+            raise zipfile.BadZipFile(f"its directory of entries takes {size} bytes")
+        return super().read(size)
+
+
+def read_arrays(path: str | os.PathLike[str], names: Collection[str] | None = None) -> dict[str, np.ndarray]:
+    """Every array of an .npz file by name, read-only; FormatError where one is damaged or unsuitable.
+
+    `names` are the entries that there may be; None: any. Arrays hold plain numbers or text.
+    """
     name = os.fspath(path)
-    size = os.path.getsize(name)
+    with _Reader(io.FileIO(name)) as file:
+        size = os.fstat(file.fileno()).st_size
+        try:
+            with zipfile.ZipFile(file) as archive:
+                return _read_entries(name, archive, names, max(SMALL, LARGEST_EXPANSION * size))
+        except (FormatError, MemoryError):
+            raise
+        except Exception as error:
+            # Damage makes zipfile raise nearly anything: BadZipFile, zlib.error, struct.error,
+            # UnicodeDecodeError, NotImplementedError, RuntimeError, EINVAL for a negative offset.
+            if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+                raise
+            raise FormatError(f"{name} is damaged or no .npz file: {error}") from error
+
+
+def _read_entries(
+    name: str, archive: zipfile.ZipFile, names: Collection[str] | None, budget: int
+) -> dict[str, np.ndarray]:
+    """All arrays of an archive, which may take `budget` bytes together."""
+    entries: dict[str, zipfile.ZipInfo] = {}
+    for entry in archive.infolist():
+        key = entry.filename.removesuffix(".npy")
+        where = f"{name}: entry {key!r}"
+        if key == entry.filename:
+            raise FormatError(f"{where} is no .npy array")
+        if key in entries:
+            raise FormatError(f"{where} stands in it twice")
+        if names is not None and key not in names:
+            raise FormatError(f"{where} is none of {', '.join(names)}")
+        # The decompressors of zip's other methods ask for memory that the file names.
+        if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise FormatError(f"{where} is compressed by method {entry.compress_type}, but must be deflated")
+        entries[key] = entry
     arrays = {}
-    try:
-        with zipfile.ZipFile(name) as archive:
-            for entry in archive.infolist():
-                if not entry.filename.endswith(".npy"):
-                    raise FormatError(f"{name}: entry {entry.filename!r} is no .npy array")
-                key = entry.filename.removesuffix(".npy")
-                if key in arrays:
-                    raise FormatError(f"{name}: entry {key!r} stands in it twice")
-                with archive.open(entry) as file:
-                    arrays[key] = _read_array(f"{name}: entry {key!r}", file, entry, size)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        raise FormatError(f"{name} is damaged or no .npz file: {error}") from error
+    for key, entry in entries.items():
+        arrays[key] = _read_array(f"{name}: entry {key!r}", archive, entry, budget)
+        budget -= arrays[key].nbytes
     return arrays
 
 
-def _read_array(where: str, file: IO[bytes], entry: zipfile.ZipInfo, file_size: int) -> np.ndarray:
-    """One array, its header checked against the file before memory is asked for."""
-    try:
-        version = np.lib.format.read_magic(file)
-        if version == (1, 0):
-            shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
-        elif version == (2, 0):
-            shape, fortran, dtype = np.lib.format.read_array_header_2_0(file)
-        else:
-            raise FormatError(f"{where} has .npy version {version}, but must have (1, 0) or (2, 0)")
-    except FormatError:
-        raise
-    except Exception as error:
-        raise FormatError(f"{where} has a damaged header: {error}") from error
-    if dtype.kind not in "fiubU":
-        raise FormatError(f"{where} has dtype {dtype}, but must hold plain numbers or text")
+def _read_array(where: str, archive: zipfile.ZipFile, entry: zipfile.ZipInfo, budget: int) -> np.ndarray:
+    """One array, its header checked against the file and `budget` before memory is asked for."""
+    with archive.open(entry) as file:
+        shape, fortran, dtype, start = _read_header(where, file.read(LONGEST_HEADER))
     count = 1
     for length in shape:
-        if not isinstance(length, int) or length < 0:
-            raise FormatError(f"{where} has shape {shape}")
         count *= length
     claimed = count * dtype.itemsize
-    if claimed > entry.file_size or claimed > max(SMALL, LARGEST_EXPANSION * file_size):
+    if start + claimed > entry.file_size or claimed > budget:
         raise FormatError(
             f"{where} claims shape {shape} of {dtype}, {claimed} bytes, which the file does not hold"
         )
-    data = file.read(claimed)
-    if len(data) != claimed or file.read(1):
-        raise FormatError(f"{where} has {len(data)} bytes of data or more, but needs {claimed}")
-    array = np.frombuffer(data, dtype, count)
-    return array.reshape(shape, order="F" if fortran else "C")
+    memory = np.empty(claimed, np.uint8)
+    filled = 0
+    with archive.open(entry) as file:
+        file.read(start)
+        # In chunks, since one large read takes the memory twice; past the end, for zipfile to check the CRC.
+        while chunk := file.read(CHUNK):
+            if filled + len(chunk) <= claimed:
+                memory.data[filled : filled + len(chunk)] = chunk
+            filled += len(chunk)
+            if filled > claimed:
+                break
+    if filled != claimed:
+        raise FormatError(
+            f"{where} does not hold just the {claimed} bytes that shape {shape} of {dtype} takes"
+        )
+    try:
+        return memory.view(dtype).reshape(shape, order="F" if fortran else "C")
+    except (ValueError, OverflowError) as error:
+        raise FormatError(f"{where} claims shape {shape} of {dtype}: {error}") from error
+
+
+def _read_header(where: str, head: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
+    """(shape, Fortran order, dtype, where the data starts) of an .npy array from its first bytes."""
+    version = tuple(head[6:8])
+    if head[:6] != b"\x93NUMPY" or version not in ((1, 0), (2, 0)):
+        raise FormatError(f"{where} is no .npy array of version 1.0 or 2.0")
+    first = 10 if version == (1, 0) else 12
+    start = first + int.from_bytes(head[8:first], "little")
+    header = HEADER.fullmatch(head[first:start].decode("latin-1"))
+    if len(head) < start or header is None:
+        raise FormatError(f"{where} has a damaged header")
+    lengths = [length.strip() for length in header["shape"].split(",")]
+    if not lengths[-1]:
+        lengths.pop()
+    if not all(n.isascii() and n.isdigit() for n in lengths):
+        raise FormatError(f"{where} has shape ({header['shape']})")
+    plain = PLAIN_DTYPE.fullmatch(header["descr"])
+    try:
+        dtype = np.dtype(plain[1]) if plain else None
+    except (TypeError, ValueError):
+        dtype = None
+    if dtype is None or dtype.itemsize == 0:
+        raise FormatError(f"{where} has dtype {header['descr']}, but must hold plain numbers or text")
+    return tuple(int(length) for length in lengths), header["fortran"] == "True", dtype, start
 
 
 def _config(path: str | os.PathLike[str], entry: np.ndarray | None) -> dict[str, Any]:
@@ -125,6 +215,8 @@ def _config(path: str | os.PathLike[str], entry: np.ndarray | None) -> dict[str,
     where = f"{os.fspath(path)}: entry {CONFIG!r}"
     if entry.dtype.kind != "U" or entry.ndim != 0:
         raise FormatError(f"{where} is {entry.dtype} of shape {entry.shape}, but must be one text")
+    if entry.nbytes > 4 * LONGEST_CONFIG:
+        raise FormatError(f"{where} has over {LONGEST_CONFIG} characters")
     try:
         config = json.loads(str(entry[()]))
     except (ValueError, RecursionError) as error:

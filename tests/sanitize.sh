@@ -1,0 +1,59 @@
+#!/bin/bash
+# bash tests/sanitize.sh: the tests of the kernel under AddressSanitizer and UndefinedBehaviorSanitizer.
+#
+# Builds the package with LSTM_SANITIZE from a copy of the source, in a new virtual environment, and runs it
+# with the stock Python, into which GCC's libasan is preloaded. Exit status 0: all tests passed and no
+# sanitizer reported, in the tests' own process or one they started.
+# PYTHON names another Python, CC another GCC; arguments go to pytest in place of the choice of tests below.
+set -euo pipefail
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+python=${PYTHON:-python3}
+export CC=${CC:-gcc}
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+
+# All but what only runs compilers.
+tests=(--ignore=tests/test_c_sources.py)
+if [ $# -gt 0 ]; then
+    tests=("$@")
+fi
+
+mkdir "$folder/source"
+tar -C "$root" --exclude=./.git --exclude=./build --exclude=./dist --exclude='*.so' --exclude='__pycache__' \
+    --exclude='.*_cache' --exclude=./lstm/_kernel.c -cf - . | tar -C "$folder/source" -xf -
+
+"$python" -m venv "$folder/venv"
+pip=("$folder/venv/bin/python" -m pip --disable-pip-version-check --quiet)
+"${pip[@]}" install 'setuptools>=77' 'Cython>=3.1' 'numpy>=2' 'pytest>=8' 'hypothesis>=6.100'
+# Tests that count memory or limit it skip where LSTM_SANITIZE is set.
+export LSTM_SANITIZE=address,undefined
+CFLAGS="-fno-omit-frame-pointer" "${pip[@]}" install --no-build-isolation --no-deps -e "$folder/source"
+cd "$folder/source"
+for symbol in __asan_report __ubsan_handle; do
+    if ! grep -q "$symbol" lstm/_kernel*.so; then
+        echo "sanitize.sh: the kernel was built without the sanitizer of $symbol" >&2
+        exit 1
+    fi
+done
+
+# CPython leaves memory to the system at its exit, which LeakSanitizer would report. AddressSanitizer writes
+# into files, so that a process which a test starts is heard too; UndefinedBehaviorSanitizer knows stderr
+# only, hence the capture of sys.stderr alone, and ends the process.
+export ASAN_OPTIONS="detect_leaks=0:detect_stack_use_after_return=1:strict_string_checks=1:log_path=$folder/report"
+export UBSAN_OPTIONS="print_stacktrace=1"
+status=0
+LD_PRELOAD="$($CC -print-file-name=libasan.so)" "$folder/venv/bin/pytest" -q -rs \
+    -p no:cacheprovider -p no:faulthandler --capture=sys "${tests[@]}" || status=$?
+
+for report in "$folder"/report*; do
+    if [ -e "$report" ]; then
+        cat "$report"
+        status=1
+    fi
+done
+if [ "$status" -ne 0 ]; then
+    echo "sanitize.sh: failed" >&2
+    exit "$status"
+fi
+echo "sanitize.sh: no report"
