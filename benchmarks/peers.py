@@ -1,0 +1,340 @@
+"""The lstm package against NumPy, PyTorch, ONNX Runtime and OpenVINO: one core, one run, in turns.
+
+    taskset -c 1 python benchmarks/peers.py [--dtype float32] [--cases 0,3,8] [--json FILE]
+
+Every contestant gets the same weights and inputs in the layout that it prefers; outputs are checked
+against ours. Times are the best and the median of repeats that take turns, so that a change of the
+machine's speed meets all of them. benchmarks/README.md explains the columns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+# One thread each, and one ISA for all where --isa asks for it: read when the libraries are imported.
+for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ[name] = "1"
+if "avx2" in " ".join(sys.argv):
+    os.environ.update(LSTM_ISA="avx2", ATEN_CPU_CAPABILITY="avx2", DNNL_MAX_CPU_ISA="AVX2")
+
+import numpy as np
+
+from lstm import LSTM, show_config
+from lstm.compare import cpu_name
+
+
+class Case(NamedTuple):
+    """Sizes, and the least ratio to the best peer that is our goal in float32."""
+
+    input_size: int
+    hidden_size: int
+    batch: int
+    time: int
+    goal: float
+
+    @property
+    def is_step(self) -> bool:
+        """Whether this is one step of a stream."""
+        return self.time == 1
+
+
+CASES = (
+    Case(1, 16, 1, 1, 10),
+    Case(40, 128, 1, 1, 4),
+    Case(128, 512, 1, 1, 1.25),
+    Case(1, 20, 1, 1000, 3),
+    Case(16, 64, 1, 100, 2),
+    Case(40, 128, 1, 100, 1.6),
+    Case(128, 256, 1, 100, 1.6),
+    Case(256, 512, 1, 50, 1.4),
+    Case(512, 1024, 1, 30, 1.1),
+    Case(16, 64, 16, 100, 1.3),
+    Case(64, 128, 32, 100, 1.2),
+    Case(128, 256, 32, 50, 1.2),
+    Case(256, 512, 64, 30, 1.1),
+    Case(512, 1024, 64, 20, 1.1),
+)
+OURS = "lstm"
+ROUND_SECONDS = 0.004
+LARGEST_DIFFERENCE = 1e-4
+Call = Callable[[], Any]
+
+
+def ours(net: LSTM, X: np.ndarray, case: Case) -> Call:
+    """Output (B, T, H) of our native backend."""
+    if case.is_step:
+        stream = net.stream(case.batch)
+        x, out = X[:, 0].copy(), np.empty((case.batch, case.hidden_size), net.dtype)
+        return lambda: stream.step(x, out)
+    out = np.empty((case.batch, case.time, case.hidden_size), net.dtype)
+    return lambda: net.forward_sequence(X, out=out)
+
+
+def numpy_(net: LSTM, X: np.ndarray, case: Case) -> Call:
+    """The reference backend."""
+    reference = LSTM.from_state_dict(net.state_dict(), dtype=net.dtype, backend="numpy")
+    if case.is_step:
+        x = X[:, 0]
+        h = C = np.zeros((case.batch, case.hidden_size), net.dtype)
+        return lambda: reference.forward(x, h, C)[0]
+    return lambda: reference.forward_sequence(X)
+
+
+def pytorch(net: LSTM, X: np.ndarray, case: Case) -> Call:
+    """nn.LSTM in inference mode, time-major, as it prefers."""
+    import torch
+
+    torch.set_num_threads(1)
+    module = torch.nn.LSTM(case.input_size, case.hidden_size).to(getattr(torch, net.dtype.name))
+    module.load_state_dict({name: torch.from_numpy(value) for name, value in net.state_dict().items()})
+    module.eval()
+    x = torch.from_numpy(np.ascontiguousarray(X.swapaxes(0, 1)))
+    state = torch.zeros(1, case.batch, case.hidden_size, dtype=x.dtype)
+
+    def run() -> Any:
+        with torch.inference_mode():
+            return module(x, (state, state))[0].numpy().swapaxes(0, 1)
+
+    return run
+
+
+def onnx_model(net: LSTM, case: Case) -> Any:
+    """One LSTM node, fixed shapes, layout 0: X, h, c -> Y, Y_h, Y_c."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    state = net.state_dict()
+    order = [0, 3, 1, 2]  # ONNX: i, o, f, c; ours: i, f, g, o
+
+    def reorder(array: np.ndarray) -> np.ndarray:
+        return array.reshape(4, case.hidden_size, -1)[order].reshape(array.shape)
+
+    bias = np.concatenate([reorder(state["bias_ih_l0"]), reorder(state["bias_hh_l0"])])
+    initializers = [
+        numpy_helper.from_array(reorder(state["weight_ih_l0"])[None], "W"),
+        numpy_helper.from_array(reorder(state["weight_hh_l0"])[None], "R"),
+        numpy_helper.from_array(bias[None], "B"),
+    ]
+    real = TensorProto.FLOAT if net.dtype == np.float32 else TensorProto.DOUBLE
+    states = [1, case.batch, case.hidden_size]
+    graph = helper.make_graph(
+        [
+            helper.make_node(
+                "LSTM",
+                ["X", "W", "R", "B", "", "h", "c"],
+                ["Y", "Y_h", "Y_c"],
+                hidden_size=case.hidden_size,
+            )
+        ],
+        "lstm",
+        [
+            helper.make_tensor_value_info("X", real, [case.time, case.batch, case.input_size]),
+            helper.make_tensor_value_info("h", real, states),
+            helper.make_tensor_value_info("c", real, states),
+        ],
+        [
+            helper.make_tensor_value_info("Y", real, [case.time, 1, case.batch, case.hidden_size]),
+            helper.make_tensor_value_info("Y_h", real, states),
+            helper.make_tensor_value_info("Y_c", real, states),
+        ],
+        initializers,
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+def onnxruntime(net: LSTM, X: np.ndarray, case: Case) -> Call:
+    """One LSTM node, CPU provider, one thread."""
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    session = ort.InferenceSession(
+        onnx_model(net, case).SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    zeros = np.zeros((1, case.batch, case.hidden_size), net.dtype)
+    feed = {"X": np.ascontiguousarray(X.swapaxes(0, 1)), "h": zeros, "c": zeros}
+    return lambda: session.run(None, feed)[0][:, 0].swapaxes(0, 1)
+
+
+def openvino(net: LSTM, X: np.ndarray, case: Case) -> Call:
+    """The same model, latency hint, float32, one thread."""
+    import openvino as ov
+
+    core = ov.Core()
+    compiled = core.compile_model(
+        core.read_model(onnx_model(net, case).SerializeToString()),
+        "CPU",
+        {
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_PRECISION_HINT": "f32",
+            "INFERENCE_NUM_THREADS": 1,
+        },
+    )
+    request = compiled.create_infer_request()
+    zeros = np.zeros((1, case.batch, case.hidden_size), net.dtype)
+    feed = {"X": np.ascontiguousarray(X.swapaxes(0, 1)), "h": zeros, "c": zeros}
+
+    def run() -> Any:
+        return request.infer(feed, share_inputs=True, share_outputs=True)["Y"][:, 0].swapaxes(0, 1)
+
+    return run
+
+
+CONTESTANTS: dict[str, Callable[[LSTM, np.ndarray, Case], Call]] = {
+    OURS: ours,
+    "numpy": numpy_,
+    "pytorch": pytorch,
+    "onnxruntime": onnxruntime,
+    "openvino": openvino,
+}
+
+
+def repeated(calls: dict[str, Call], rounds: int) -> dict[str, list[float]]:
+    """Seconds a call of each contestant, one figure a round, in turns."""
+    counts, times = {}, {name: [] for name in calls}
+    for name, call in calls.items():
+        start = time.perf_counter()
+        call()
+        counts[name] = max(1, int(ROUND_SECONDS / (time.perf_counter() - start)))
+    for _ in range(rounds):
+        for name, call in calls.items():
+            start = time.perf_counter()
+            for _ in range(counts[name]):
+                call()
+            times[name].append((time.perf_counter() - start) / counts[name])
+    return times
+
+
+def run_case(case: Case, dtype: str, names: list[str], rounds: int, limits: dict[str, Any]) -> dict[str, Any]:
+    """Times of each contestant, its largest difference from ours, and our fraction of the nearer limit."""
+    net = LSTM(case.input_size, case.hidden_size, dtype=dtype, init="pytorch", rng=0)
+    X = np.random.default_rng(1).standard_normal((case.batch, case.time, case.input_size)).astype(dtype)
+    calls = {name: CONTESTANTS[name](net, X, case) for name in names}
+    expected = net.forward_sequence(X)
+    differences = {}
+    for name, call in calls.items():
+        if case.is_step and name == OURS:
+            continue  # a stream goes on from its last state; tests/test_stream.py has its outputs
+        got = np.asarray(call()).reshape(expected.shape)
+        differences[name] = float(np.abs(got - expected).max())
+        if not differences[name] < LARGEST_DIFFERENCE:
+            raise RuntimeError(f"{name} computes something else: off by {differences[name]} in {case}")
+    times = repeated(calls, rounds)
+    best = {name: min(values) for name, values in times.items()}
+    peers = {name: value for name, value in best.items() if name not in (OURS, "numpy")}
+    best_peer = min(peers, key=peers.__getitem__)
+    limit, seconds = nearer_limit(case, net.dtype, limits)
+    return {
+        **case._asdict(),
+        "best_us": {name: value * 1e6 for name, value in best.items()},
+        "median_us": {name: statistics.median(values) * 1e6 for name, values in times.items()},
+        "difference": differences,
+        "best_peer": best_peer,
+        "ratio": peers[best_peer] / best[OURS],
+        "limit": limit,
+        "fraction": seconds / best[OURS],
+    }
+
+
+def measure_limits() -> dict[str, Any]:
+    """What roofline.c says of this core: peak GFLOP/s in float32, gigabytes a second by bytes read."""
+    source = Path(__file__).with_name("roofline.c")
+    with tempfile.TemporaryDirectory() as folder:
+        program = os.path.join(folder, "roofline")
+        subprocess.run(
+            [os.environ.get("CC", "cc"), "-std=c11", "-O2", "-march=native", str(source), "-o", program],
+            check=True,
+        )
+        found: dict[str, Any] = json.loads(subprocess.run([program], check=True, capture_output=True).stdout)
+    found["read_gbytes"] = {int(size): rate for size, rate in found["read_gbytes"].items()}
+    return found
+
+
+def nearer_limit(case: Case, dtype: np.dtype[Any], limits: dict[str, Any]) -> tuple[str, float]:
+    """Which limit is nearer and the seconds it takes at least: flops at peak, or reading the weights.
+
+    Every step reads the recurrent weights once; a single step the input weights too.
+    """
+    flops = 8 * case.hidden_size * (case.input_size + case.hidden_size) * case.batch * case.time
+    compute = flops / (limits["gflops_float32"] * 1e9 * 4 / dtype.itemsize)
+    depth = case.hidden_size + (case.input_size if case.is_step else 0)
+    weight_bytes = 4 * case.hidden_size * depth * dtype.itemsize
+    fitting = [size for size in limits["read_gbytes"] if size >= weight_bytes]
+    rate = limits["read_gbytes"][min(fitting) if fitting else max(limits["read_gbytes"])]
+    reading = weight_bytes * case.time / (rate * 1e9)
+    return ("flops", compute) if compute > reading else ("reading", reading)
+
+
+def print_row(row: dict[str, Any], names: list[str], dtype: str) -> None:
+    """One line of the table."""
+    case = Case(*(row[field] for field in Case._fields))
+    what = (
+        f"{'step ' if case.is_step else ''}{case.input_size}, {case.hidden_size}, {case.batch}, {case.time}"
+    )
+    times = "".join(
+        f" {row['best_us'][name]:>12.1f} |" if name in row["best_us"] else f" {'':>12} |" for name in names
+    )
+    goal = f"{case.goal:g}" if dtype == "float32" else ""
+    print(
+        f"| {what:<18} |{times} {row['ratio']:>5.2f} | {goal:>4} | {row['fraction']:>4.0%} {row['limit']} |",
+        flush=True,
+    )
+
+
+def main() -> int:
+    """Run the cases, print the table, write JSON."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--dtype", choices=("float32", "float64"), default="float32")
+    parser.add_argument("--cases", help="indices of the cases to run, such as 0,3,8", default="")
+    parser.add_argument("--rounds", type=int, default=15, help="repeats of each contestant (default: 15)")
+    parser.add_argument("--isa", choices=("avx2",), help="hold PyTorch, oneDNN and this package to AVX2")
+    parser.add_argument("--json", metavar="FILE", help="write all figures to FILE")
+    arguments = parser.parse_args()
+    indices = [int(index) for index in arguments.cases.split(",")] if arguments.cases else range(len(CASES))
+    without = () if arguments.dtype == "float32" else ("onnxruntime", "openvino")
+    names = [name for name in CONTESTANTS if name not in without]
+    packages = ("numpy", "torch", "onnxruntime", "openvino")
+    config = show_config("dict")
+    facts = {
+        "cpu": cpu_name(),
+        "isa": config["isa"],
+        "dtype": arguments.dtype,
+        "versions": {"lstm": config["lstm"], **{name: version(name) for name in packages}},
+        "limits": measure_limits(),
+    }
+    levels = facts["limits"]["read_gbytes"]
+    print(f"{facts['cpu']}, {facts['isa']}, {arguments.dtype}, one core; best of {arguments.rounds}, µs")
+    print(", ".join(f"{name} {number}" for name, number in facts["versions"].items()))
+    print(
+        f"limits: {facts['limits']['gflops_float32']:.0f} GFLOP/s in float32; reads in GB/s: "
+        + ", ".join(f"{size >> 10} KiB {rate:.0f}" for size, rate in levels.items())
+    )
+    print(
+        f"\n| {'case I, H, B, T':<18} |"
+        + "".join(f" {name:>12} |" for name in names)
+        + " ratio | goal | of limit |"
+    )
+    print("| --- |" + " ---: |" * (len(names) + 2) + " --- |")
+    rows = []
+    for index in indices:
+        rows.append(run_case(CASES[index], arguments.dtype, names, arguments.rounds, facts["limits"]))
+        print_row(rows[-1], names, arguments.dtype)
+    if arguments.json:
+        Path(arguments.json).write_text(json.dumps({**facts, "rows": rows}, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
