@@ -21,6 +21,8 @@ from .stream import Stream
 States: TypeAlias = tuple[np.ndarray, np.ndarray]
 
 BACKENDS = ("native", "numpy")
+# Elements of X that are converted at a time where it is not of the net's dtype or oddly laid out.
+CONVERTED_ELEMENTS = 1 << 18
 DTYPES = (np.dtype(np.float64), np.dtype(np.float32))
 
 
@@ -262,7 +264,7 @@ class LSTM:
         (h, C), (h_shape, C_shape) = self._states(
             batch, extra, h_prev=real_array("h_prev", h_prev), C_prev=real_array("C_prev", C_prev)
         )
-        self._run(usable_rows(array, self._dtype), h, C, None)
+        self._run(array, h, C, None)
         return h.reshape(h_shape), C.reshape(C_shape)
 
     @overload
@@ -368,10 +370,9 @@ class LSTM:
         if out is not None:
             check_out(out, shape, self._dtype)
         (h, C), (h_shape, C_shape) = self._states(batch, None, h0=h0, C0=C0)
-        inputs = usable_rows(array, self._dtype)
-        direct = out is not None and is_usable(out) and not np.may_share_memory(out, inputs)
+        direct = out is not None and is_usable(out) and not np.may_share_memory(out, array)
         Y = out.view(np.ndarray) if out is not None and direct else np.empty(shape, self._dtype)
-        self._run(inputs, h, C, Y.reshape(array.shape[0], array.shape[1], self._hidden_size))
+        self._run(array, h, C, Y.reshape(array.shape[0], array.shape[1], self._hidden_size))
         if out is not None and not direct:
             out[...] = Y
         result = Y if out is None else out
@@ -400,12 +401,23 @@ class LSTM:
         return Stream(self, None if batch_size is None else positive_size("batch_size", batch_size))
 
     def _run(self, X: np.ndarray, h: np.ndarray, C: np.ndarray, Y: np.ndarray | None) -> None:
-        """X (B, T, I), h (B, H), C (B, H) in and out, Y (B, T, H) or None, on the backend."""
-        stored = self._stored
-        if isinstance(stored, PackedWeights):
-            _kernel.forward_sequence(stored, X, h, C, Y)
-        else:
-            reference.forward_sequence(stored, X, h, C, Y)
+        """X (B, T, I) of any real dtype, h (B, H), C (B, H) in and out, Y (B, T, H) or None.
+
+        What the kernel cannot work on is copied for some steps at a time, so that the memory taken
+        does not grow with T.
+        """
+        stored = self._stored  # of one moment, whatever another thread assigns
+        chunk = X.shape[1]
+        if X.dtype != self._dtype or not is_usable(X):
+            chunk = max(1, CONVERTED_ELEMENTS // max(1, X.shape[0] * X.shape[2]))
+        for first in range(0, X.shape[1], max(1, chunk)):
+            steps = slice(first, first + chunk)
+            inputs = usable_rows(X[:, steps], self._dtype)
+            outputs = None if Y is None else Y[:, steps]
+            if isinstance(stored, PackedWeights):
+                _kernel.forward_sequence(stored, inputs, h, C, outputs)
+            else:
+                reference.forward_sequence(stored, inputs, h, C, outputs)
 
     def _states(
         self, batch: int | None, extra: tuple[int, ...] | None, **given: ArrayLike | None

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from . import _kernel
-from .checks import check_out, real_array, usable_rows
+from .checks import check_out, real_array
 
 if TYPE_CHECKING:
     from .model import LSTM
@@ -103,8 +103,7 @@ class Stream:
         shape = (*rows, net.hidden_size)
         if out is not None:
             check_out(out, shape, net.dtype)
-        X = usable_rows(array.reshape(-1, 1, net.input_size), net.dtype)
-        net._run(X, self._h, self._C, None)
+        net._run(array.reshape(-1, 1, net.input_size), self._h, self._C, None)
         y = np.empty(shape, net.dtype) if out is None else out
         y[...] = self._h.reshape(shape)
         return y
@@ -145,7 +144,7 @@ class Stream:
         if single:
             array = array[np.newaxis]
         Y = np.empty((*array.shape[:2], net.hidden_size), net.dtype)
-        net._run(usable_rows(array, net.dtype), self._h, self._C, Y)
+        net._run(array, self._h, self._C, Y)
         return Y[0] if single else Y
 
     def reset(self) -> None:

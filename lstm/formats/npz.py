@@ -203,7 +203,7 @@ def _read_header(where: str, head: bytes) -> tuple[tuple[int, ...], bool, np.dty
         dtype = np.dtype(plain[1]) if plain else None
     except (TypeError, ValueError):
         dtype = None
-    if dtype is None or dtype.itemsize == 0:
+    if dtype is None or dtype.itemsize < 1:  # NumPy before 2.1 lets the size of text wrap around
         raise FormatError(f"{where} has dtype {header['descr']}, but must hold plain numbers or text")
     return tuple(int(length) for length in lengths), header["fortran"] == "True", dtype, start
 
