@@ -65,7 +65,7 @@ def save(net: model.LSTM, path: str | os.PathLike[str]) -> None:
 
 
 def _write_arrays(file: io.BufferedWriter, arrays: dict[str, np.ndarray]) -> None:
-    """What np.savez writes. Its own `allow_pickle` is the name of one more array before NumPy 2.2."""
+    """What np.savez writes, which in NumPy 2.0 takes `allow_pickle` for the name of one more array."""
     with zipfile.ZipFile(file, "w") as archive:
         for key, array in arrays.items():
             with archive.open(f"{key}.npy", "w", force_zip64=True) as entry:
@@ -203,7 +203,7 @@ def _read_header(where: str, head: bytes) -> tuple[tuple[int, ...], bool, np.dty
         dtype = np.dtype(plain[1]) if plain else None
     except (TypeError, ValueError):
         dtype = None
-    if dtype is None or dtype.itemsize < 1:  # NumPy before 2.1 lets the size of text wrap around
+    if dtype is None or dtype.itemsize < 1:  # NumPy 2.0 lets sizes wrap around
         raise FormatError(f"{where} has dtype {header['descr']}, but must hold plain numbers or text")
     return tuple(int(length) for length in lengths), header["fortran"] == "True", dtype, start
 
