@@ -692,6 +692,8 @@ cdef class StepScratch:
         shape[0], shape[1] = batch, weights.hidden_size
         if not (
             batch > 0
+            and cnp.PyArray_ISWRITEABLE(h)
+            and cnp.PyArray_ISWRITEABLE(C)
             and (has_length(x, weights.input_size) if single else has_shape(x, batch, weights.input_size))
             and has_shape(h, batch, shape[1])
             and has_shape(C, batch, shape[1])

@@ -15,7 +15,7 @@ def real_array(name: str, value: Any) -> np.ndarray:
             raise TypeError(f"{name} is a masked array, whose mask would be lost; fill it first")
         try:
             value = np.asarray(value)
-        except ValueError as error:
+        except (ValueError, TypeError, RuntimeError) as error:
             raise ValueError(f"{name} is not a regular array of numbers: {error}") from error
     if value.dtype.kind not in "fiub":
         raise TypeError(f"{name} has dtype {value.dtype}, but must have a real one, such as float32")
@@ -75,5 +75,7 @@ def check_out(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
         raise TypeError(f"out has dtype {out.dtype}, but must have the net's, {dtype}")
     if out.shape != shape:
         raise ValueError(f"out has shape {out.shape}, but must be {shape}")
+    if isinstance(out, np.ma.MaskedArray):
+        raise TypeError("out is a masked array, whose mask would hide results; give its data")
     if not out.flags.writeable:
         raise ValueError("out is read-only")

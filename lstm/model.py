@@ -490,7 +490,7 @@ class LSTM:
         >>> net.load_state_dict(LSTM(3, 5, rng=1).state_dict())
 
         """
-        weights, bias = params.from_state_dict(state)
+        weights, bias, _ = params.from_state_dict(state)
         sizes = (weights.input.shape[2], weights.hidden.shape[2], bias)
         expected = (self._input_size, self._hidden_size, self._bias)
         if sizes != expected:
@@ -534,13 +534,13 @@ class LSTM:
         LSTM(3, 5, dtype=float32)
 
         """
-        weights, bias = params.from_state_dict(state)
+        weights, bias, found = params.from_state_dict(state)
         net = cls.__new__(cls)
         net._configure(
             weights.input.shape[2],
             weights.hidden.shape[2],
             bias,
-            params.weights_dtype(weights) if dtype is None else dtype,
+            found if dtype is None else dtype,
             backend,
         )
         net._take(weights)

@@ -115,12 +115,16 @@ def to_state_dict(weights: Weights, bias: bool) -> dict[str, np.ndarray]:
     return state
 
 
-def from_state_dict(state: Mapping[str, Any]) -> tuple[Weights, bool]:
-    """The weights of a state dict and whether it has biases; ValueError or TypeError if it is none.
+def from_state_dict(state: Mapping[str, Any]) -> tuple[Weights, bool, np.dtype[Any]]:
+    """The weights of a state dict, whether it has biases, and the dtype for a net of them.
 
-    The two biases are added, in float32 at least. A zero `bias_hh` leaves `bias_ih` as it is, signs
+    That is float32 where all arrays are of float32 or float16, else float64. ValueError or TypeError is
+    raised if it is no state dict. The two biases are added in float64, which rounds a sum of float32
+    only when it is cast. A zero `bias_hh` leaves `bias_ih` as it is, signs
     of zeros included, so that saving and loading gives the same bits.
     """
+    if not isinstance(state, Mapping):
+        raise TypeError(f"the state dict is a {type(state).__name__}, but must map names to arrays")
     needed = ("weight_ih_l0", "weight_hh_l0")
     optional = ("bias_ih_l0", "bias_hh_l0")
     missing = [name for name in needed if name not in state]
@@ -136,6 +140,7 @@ def from_state_dict(state: Mapping[str, Any]) -> tuple[Weights, bool]:
             f"{', '.join(needed)} and, with biases, {', '.join(optional)}"
         )
     arrays = {name: real_array(name, state[name]) for name in (*needed, *optional) if name in state}
+    is_single = all(array.dtype in (np.float32, np.float16) for array in arrays.values())
     input_weights, hidden_weights = arrays["weight_ih_l0"], arrays["weight_hh_l0"]
     hidden_size = hidden_weights.shape[1] if hidden_weights.ndim == 2 else 0
     if hidden_size == 0 or hidden_weights.shape[0] != 4 * hidden_size:
@@ -152,7 +157,7 @@ def from_state_dict(state: Mapping[str, Any]) -> tuple[Weights, bool]:
         if name in arrays and arrays[name].shape != (rows,):
             raise ValueError(f"{name} has shape {arrays[name].shape}, but must be ({rows},)")
     if has_bias:
-        first, second = (_widened(arrays[name]) for name in optional)
+        first, second = (arrays[name].astype(np.float64, copy=False) for name in optional)
         with np.errstate(all="ignore"):
             bias = np.where(second == 0, first, first + second)
     else:
@@ -164,20 +169,8 @@ def from_state_dict(state: Mapping[str, Any]) -> tuple[Weights, bool]:
             bias.reshape(4, hidden_size),
         ),
         has_bias,
+        np.dtype(np.float32 if is_single else np.float64),
     )
-
-
-def _widened(array: np.ndarray) -> np.ndarray:
-    """float16 as float32 and integers as float64, so that two of them can be added."""
-    kind_of_real = np.float32 if array.dtype.kind == "f" else np.float64
-    return array.astype(np.result_type(array.dtype, kind_of_real), copy=False)
-
-
-def weights_dtype(weights: Weights) -> np.dtype[Any]:
-    """The net's dtype for weights from elsewhere: float32 for float32 or less, else float64."""
-    if all(w.dtype.kind == "f" and w.dtype.itemsize <= 4 for w in weights):
-        return np.dtype(np.float32)
-    return np.dtype(np.float64)
 
 
 def pack(weights: Weights, isa: str) -> PackedWeights:

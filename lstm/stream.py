@@ -152,5 +152,14 @@ class Stream:
         self._h[...] = 0
         self._C[...] = 0
 
+    def __getstate__(self) -> tuple[LSTM, int | None, np.ndarray, np.ndarray]:
+        return self._net, self._batch_size, self._h, self._C
+
+    def __setstate__(self, state: tuple[LSTM, int | None, np.ndarray, np.ndarray]) -> None:
+        net, batch_size, h, C = state
+        Stream.__init__(self, net, batch_size)
+        self._h[...] = h
+        self._C[...] = C
+
     def __repr__(self) -> str:
         return f"{self._net!r}.stream({'' if self._batch_size is None else self._batch_size})"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import threading
 import tracemalloc
 from collections.abc import Callable
@@ -196,3 +198,28 @@ def test_many_streams_share_one_net() -> None:
         thread.join()
     for row, Y in enumerate(net.forward_sequence(inputs)):
         assert_same_bits(found[row], Y)
+
+
+@pytest.mark.parametrize("backend", ["native", "numpy"])
+@pytest.mark.parametrize("clone", [copy.copy, copy.deepcopy, lambda s: pickle.loads(pickle.dumps(s))])
+def test_copies_go_on_by_themselves(clone: Callable[[Stream], Stream], backend: Any) -> None:
+    stream = random_net(np.random.default_rng(10), 4, 6, np.float64, backend=backend).stream(2)
+    x = np.random.default_rng(11).standard_normal((2, 4))
+    stream.step(x)
+    other = clone(stream)
+    expected = stream.step(x)
+    h = stream.h.copy()
+    assert_same_bits(other.step(x), expected)
+    other.step(x)
+    assert_same_bits(stream.h, h)
+
+
+def test_a_read_only_state_is_not_written() -> None:
+    stream = LSTM(4, 6, rng=0).stream()
+    stream.step(np.ones(4))
+    stream.h.flags.writeable = False
+    h, C = stream.h.copy(), stream.C.copy()
+    with pytest.raises(ValueError, match="read-only"):
+        stream.step(np.ones(4))
+    assert_same_bits(stream.h, h)
+    assert_same_bits(stream.C, C)

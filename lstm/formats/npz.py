@@ -77,7 +77,7 @@ def load(path: str | os.PathLike[str], backend: Literal["native", "numpy"]) -> m
     arrays = read_arrays(path, NAMES)
     config = _config(path, arrays.pop(CONFIG, None))
     try:
-        _, bias = params.from_state_dict(arrays)
+        _, bias, _ = params.from_state_dict(arrays)
     except (ValueError, TypeError) as error:
         raise FormatError(f"{os.fspath(path)}: {error}") from error
     net = model.LSTM.from_state_dict(arrays, backend=backend)
