@@ -41,6 +41,7 @@
 #define VEC_LOW_BITS_TO_EXPONENT(a) _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(a), 23))
 #define VEC_SELECT_LESS(a, b, x, y) _mm256_blendv_ps(y, x, _mm256_cmp_ps(a, b, _CMP_LT_OQ))
 #define VEC_IN_REGISTER(a) __asm__("" : "+x"(a))
+#define VEC_PREFETCH(p) _mm_prefetch(p, _MM_HINT_T1)
 #define VEC_CANONICAL_NAN(a)                                                                                 \
     _mm256_blendv_ps(a, _mm256_castsi256_ps(_mm256_set1_epi32(0x7fc00000)), _mm256_cmp_ps(a, a, _CMP_UNORD_Q))
 #include "kernels_impl.h"
@@ -71,6 +72,7 @@
 #define VEC_LOW_BITS_TO_EXPONENT(a) _mm256_castsi256_pd(_mm256_slli_epi64(_mm256_castpd_si256(a), 52))
 #define VEC_SELECT_LESS(a, b, x, y) _mm256_blendv_pd(y, x, _mm256_cmp_pd(a, b, _CMP_LT_OQ))
 #define VEC_IN_REGISTER(a) __asm__("" : "+x"(a))
+#define VEC_PREFETCH(p) _mm_prefetch(p, _MM_HINT_T1)
 #define VEC_CANONICAL_NAN(a)                                                                                 \
     _mm256_blendv_pd(a, _mm256_castsi256_pd(_mm256_set1_epi64x(0x7ff8000000000000)),                         \
                      _mm256_cmp_pd(a, a, _CMP_UNORD_Q))

@@ -49,6 +49,7 @@
 #define VEC_LOW_BITS_TO_EXPONENT(a) _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(a), 23))
 #define VEC_SELECT_LESS(a, b, x, y) _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), y, x)
 #define VEC_IN_REGISTER(a) __asm__("" : "+v"(a))
+#define VEC_PREFETCH(p) _mm_prefetch(p, _MM_HINT_T1)
 #define VEC_CANONICAL_NAN(a)                                                                                 \
     _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q), a,                                          \
                          _mm512_castsi512_ps(_mm512_set1_epi32(0x7fc00000)))
@@ -85,6 +86,7 @@
 #define VEC_LOW_BITS_TO_EXPONENT(a) _mm512_castsi512_pd(_mm512_slli_epi64(_mm512_castpd_si512(a), 52))
 #define VEC_SELECT_LESS(a, b, x, y) _mm512_mask_blend_pd(_mm512_cmp_pd_mask(a, b, _CMP_LT_OQ), y, x)
 #define VEC_IN_REGISTER(a) __asm__("" : "+v"(a))
+#define VEC_PREFETCH(p) _mm_prefetch(p, _MM_HINT_T1)
 #define VEC_CANONICAL_NAN(a)                                                                                 \
     _mm512_mask_blend_pd(_mm512_cmp_pd_mask(a, a, _CMP_UNORD_Q), a,                                          \
                          _mm512_castsi512_pd(_mm512_set1_epi64(0x7ff8000000000000)))

@@ -16,4 +16,5 @@
 #define VEC_MAX(a, b) ((a) > (b) ? (a) : (b))
 #define VEC_SELECT_LESS(a, b, x, y) ((a) < (b) ? (x) : (y))
 #define VEC_IN_REGISTER(a) ((void)(a))
+#define VEC_PREFETCH(p) ((void)(p))
 #include "kernels_impl.h"

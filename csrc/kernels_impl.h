@@ -10,6 +10,7 @@
  *   VEC_SELECT_LESS(a, b, x, y) = a < b ? x : y
  *   VEC_IN_REGISTER(a): keeps the compiler from loading `a` anew for each use, which made tiles of 2 and 3 rows
  *     wait for loads (25 % slower with GCC 12)
+ *   VEC_PREFETCH(p): brings the cache line at p into L2, or does nothing
  *   VEC_CANONICAL_NAN(a): every NaN made 0x7fc00000 or 0x7ff8000000000000, so that NaNs have equal bits too
  * It includes this file once for float and once for double; all these macros are undefined at the end.
  */
@@ -54,7 +55,12 @@ static LSTM_INLINE void NAME(accumulate)(const TILE_ARGUMENTS *tile, const int r
         for (int v = 0; v < rows * panels * GATE_COUNT; v++) {
             partial[v] = VEC_ZERO();
         }
+        const char *const prefetch = (const char *)tile->prefetch;
         for (ptrdiff_t k = block; k < end; k++) {
+            /* A tall tile leaves time for it; in a low one it only takes the place of a load. */
+            if (rows > 1 && 2 * rows > ROW_TILE) {
+                VEC_PREFETCH(prefetch + (k - block) * LSTM_CACHE_LINE);
+            }
             VEC x[ROW_TILE];
 #pragma GCC unroll 6
             for (int r = 0; r < rows; r++) {
@@ -216,4 +222,5 @@ static const LSTM_JOIN(LSTM_JOIN(lstm, DTYPE), kernels) NAME(kernels) = {
 #undef VEC_LOW_BITS_TO_EXPONENT
 #undef VEC_SELECT_LESS
 #undef VEC_IN_REGISTER
+#undef VEC_PREFETCH
 #undef VEC_CANONICAL_NAN

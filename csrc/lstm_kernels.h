@@ -33,6 +33,7 @@ enum { GATE_I, GATE_F, GATE_G, GATE_O, GATE_COUNT };
 enum {
     /* Products are summed in blocks of this many k, each from zero: part of the contract of the numbers. */
     LSTM_SUM_BLOCK = 128,
+    LSTM_CACHE_LINE = 64,
     /* Bounds of every ISA's tiles; the table of an ISA has holes where it has no such tile. */
     LSTM_MAX_ROWS = 6,
     LSTM_MAX_PANELS = 3
@@ -50,7 +51,8 @@ enum {
         ptrdiff_t depth;     /* at least 1 */                                                                \
         const REAL *weights; /* (panels, depth, 4, LANES) */                                                 \
         ptrdiff_t weights_panel_stride;                                                                      \
-        const REAL *start; /* (rows, panels, 4, LANES) */                                                    \
+        const REAL *prefetch; /* weights to bring into L2 meanwhile, a cache line at each k */               \
+        const REAL *start;    /* (rows, panels, 4, LANES) */                                                 \
         ptrdiff_t start_row_stride;                                                                          \
         ptrdiff_t start_panel_stride;                                                                        \
         REAL *sums; /* (rows, panels, 4, LANES), gates only */                                               \

@@ -21,6 +21,7 @@ import os
 
 from ._micro_kernels cimport (
     GATE_COUNT,
+    LSTM_CACHE_LINE,
     LSTM_ISA_COUNT,
     LSTM_MAX_PANELS,
     LSTM_SUM_BLOCK,
@@ -47,7 +48,6 @@ ctypedef fused Pass:
     lstm_f64_pass
 
 cdef enum:
-    CACHE_LINE = 64
     # Sums of a block of steps, in bytes: part of an L2. Fewer steps read the input weights more often:
     # 128 KiB took 7 % longer at H = 1024, B = 1.
     SUMS_BYTES = 256 * 1024
@@ -205,8 +205,19 @@ cdef inline ptrdiff_t tile_panels(Pass *layer, ptrdiff_t left) noexcept nogil:
     return share(left, layer.kernels.panel_tile)
 
 
+cdef inline ptrdiff_t prefetch_part(Pass *layer, ptrdiff_t row) noexcept nogil:
+    """Offset of the part of the next block of weights that the tile from `row` on brings into L2.
+
+    A tile brings one cache line at each k, a row of a panel has several: so many tiles share the block.
+    """
+    cdef ptrdiff_t size = sizeof(layer.cell[0])
+    cdef ptrdiff_t parts = GATE_COUNT * layer.kernels.lanes * size // LSTM_CACHE_LINE
+    cdef ptrdiff_t part = min(row // layer.kernels.row_tile, max(0, parts - 1))
+    return part * layer.tile.depth * (LSTM_CACHE_LINE // size)
+
+
 cdef void input_tiles(
-    Pass *layer, ptrdiff_t first_step, ptrdiff_t steps, ptrdiff_t panels, ptrdiff_t k
+    Pass *layer, ptrdiff_t first_step, ptrdiff_t steps, ptrdiff_t panel, ptrdiff_t panels, ptrdiff_t k
 ) noexcept nogil:
     """sums (steps, panels, B, 4, L) += X[:, first_step:, k:k + depth] . weights, in tiles of rows.
 
@@ -222,6 +233,9 @@ cdef void input_tiles(
         layer.input_time_stride if tile_steps else layer.input_batch_stride
     )
     layer.tile.sums_row_stride = step_sums if tile_steps else vectors
+    next_weights = layer.tile.weights + layer.tile.depth * vectors
+    if k + layer.tile.depth >= layer.input_size:
+        next_weights = layer.hidden_weights + panel * layer.hidden_size * vectors
     if k > 0:
         layer.tile.start_row_stride = layer.tile.sums_row_stride
     for outer in range(outer_end):
@@ -230,6 +244,7 @@ cdef void input_tiles(
             rows = share(row_end - row, layer.kernels.row_tile)
             batch_row = outer if tile_steps else row
             step = row if tile_steps else outer
+            layer.tile.prefetch = next_weights + prefetch_part(layer, row)
             layer.tile.input = (
                 layer.input
                 + batch_row * layer.input_batch_stride
@@ -266,13 +281,13 @@ cdef void input_products(
     while k < layer.input_size:
         layer.tile.depth = min(block, layer.input_size - k)
         layer.tile.weights = layer.input_weights + panel * panel_weights + k * vectors
-        input_tiles(layer, first_step, steps, panels, k)
+        input_tiles(layer, first_step, steps, panel, panels, k)
         layer.tile.start_panel_stride = layer.tile.sums_panel_stride
         k += block
 
 
 cdef void hidden_products(
-    Pass *layer, ptrdiff_t step, ptrdiff_t block_step, ptrdiff_t panel, ptrdiff_t panels
+    Pass *layer, ptrdiff_t step, ptrdiff_t block_step, ptrdiff_t panel, ptrdiff_t panels, ptrdiff_t next_panel
 ) noexcept nogil:
     """cell, hidden_next, output[:, step] of some panels = one step from sums + h . hidden weights."""
     cdef ptrdiff_t lanes = layer.kernels.lanes
@@ -297,10 +312,16 @@ cdef void hidden_products(
     while k < layer.hidden_size:
         layer.tile.depth = min(block, layer.hidden_size - k)
         layer.tile.weights = layer.hidden_weights + panel * panel_weights + k * vectors
+        next_weights = layer.tile.weights + layer.tile.depth * vectors
+        if k + block >= layer.hidden_size:
+            next_weights = layer.hidden_weights + next_panel * panel_weights
+            if is_stepwise(layer):
+                next_weights = layer.input_weights + next_panel * layer.input_size * vectors
         row = 0
         while row < layer.batch:
             rows = share(layer.batch - row, layer.kernels.row_tile)
             layer.tile.input = layer.hidden + row * state_stride + k
+            layer.tile.prefetch = next_weights + prefetch_part(layer, row)
             layer.tile.sums = layer.sums + sums_offset + row * vectors
             layer.tile.start = layer.tile.sums
             if k + block < layer.hidden_size:
@@ -323,7 +344,7 @@ cdef void hidden_products(
 cdef void run_layer(Pass *layer) noexcept nogil:
     """All time steps of one pass: output (B, T, H), and hidden and cell (B, P L) as after the last step."""
     cdef ptrdiff_t first_step = 0
-    cdef ptrdiff_t block_step, steps, panel, panels, done
+    cdef ptrdiff_t block_step, steps, panel, panels, next_panel, done
     cdef bint forward = True
     layer.tile.output = NULL
     while first_step < layer.time:
@@ -340,7 +361,8 @@ cdef void run_layer(Pass *layer) noexcept nogil:
                 panel = done if forward else layer.panels - done - panels
                 if is_stepwise(layer):
                     input_products(layer, first_step + block_step, 1, panel, panels)
-                hidden_products(layer, first_step + block_step, block_step, panel, panels)
+                next_panel = min(panel + 1, layer.panels - 1) if forward else max(panel - 1, 0)
+                hidden_products(layer, first_step + block_step, block_step, panel, panels, next_panel)
                 done += panels
             forward = not forward
             layer.hidden, layer.hidden_next = layer.hidden_next, layer.hidden
@@ -388,7 +410,7 @@ cdef void choose_block(Pass *layer, size_t element_size) noexcept nogil:
 
 cdef inline void *aligned(char *memory) noexcept nogil:
     """The first cache line's start in `memory`, which is one line longer than needed."""
-    return memory + (CACHE_LINE - <uintptr_t>memory % CACHE_LINE) % CACHE_LINE
+    return memory + (LSTM_CACHE_LINE - <uintptr_t>memory % LSTM_CACHE_LINE) % LSTM_CACHE_LINE
 
 
 cdef void bind_rows(
@@ -471,7 +493,7 @@ cdef size_t prepare(
     layer.output_batch_stride, layer.output_time_stride = Y.batch_stride, Y.time_stride
     layer.batch = share(batch, PASS_ROWS)
     choose_block(layer, size)
-    return scratch_elements(layer) * size + CACHE_LINE
+    return scratch_elements(layer) * size + LSTM_CACHE_LINE
 
 
 cdef void run_passes(
@@ -807,6 +829,7 @@ cdef tile_typed(
     layer.tile.start = &start[0, 0, 0, 0]
     layer.tile.start_row_stride = layer.tile.sums_row_stride = panels * vectors
     layer.tile.start_panel_stride = layer.tile.sums_panel_stride = vectors
+    layer.tile.prefetch = layer.tile.weights
     layer.tile.sums = NULL
     layer.tile.output = NULL
     if is_step:

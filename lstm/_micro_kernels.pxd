@@ -6,6 +6,7 @@ cdef extern from "lstm_kernels.h" nogil:
     enum:
         GATE_COUNT
         LSTM_SUM_BLOCK
+        LSTM_CACHE_LINE
         LSTM_MAX_ROWS
         LSTM_MAX_PANELS
         LSTM_ISA_COUNT
@@ -16,6 +17,7 @@ cdef extern from "lstm_kernels.h" nogil:
         ptrdiff_t depth
         const float *weights
         ptrdiff_t weights_panel_stride
+        const float *prefetch
         const float *start
         ptrdiff_t start_row_stride
         ptrdiff_t start_panel_stride
@@ -69,6 +71,7 @@ cdef extern from "lstm_kernels.h" nogil:
         ptrdiff_t depth
         const double *weights
         ptrdiff_t weights_panel_stride
+        const double *prefetch
         const double *start
         ptrdiff_t start_row_stride
         ptrdiff_t start_panel_stride
