@@ -49,7 +49,7 @@ int lstm_isa_supported(int index) {
 }
 
 /* MXCSR: all exceptions masked, round to nearest, flush to zero, denormals are zero. */
-enum { KERNEL_MXCSR = 0x1f80 | 0x8000 | 0x0040 };
+enum { DEFAULT_MXCSR = 0x1f80, KERNEL_MXCSR = DEFAULT_MXCSR | 0x8000 | 0x0040, MXCSR_BITS = 0xffff };
 
 uint64_t lstm_fp_read(void) { return _mm_getcsr(); }
 
@@ -59,7 +59,13 @@ uint64_t lstm_fp_enter(void) {
     return found;
 }
 
-void lstm_fp_leave(uint64_t found) { _mm_setcsr((unsigned)found); }
+uint64_t lstm_fp_default(void) {
+    const uint64_t found = _mm_getcsr();
+    _mm_setcsr(DEFAULT_MXCSR);
+    return found;
+}
+
+void lstm_fp_leave(uint64_t found) { _mm_setcsr((unsigned)found & MXCSR_BITS); }
 
 #else
 
@@ -83,6 +89,12 @@ uint64_t lstm_fp_enter(void) {
     return found;
 }
 
+uint64_t lstm_fp_default(void) {
+    const uint64_t found = lstm_fp_read();
+    __asm__ volatile("msr fpcr, %0" : : "r"((uint64_t)0) : "memory");
+    return found;
+}
+
 void lstm_fp_leave(uint64_t found) {
     __asm__ volatile("msr fpcr, %0" : : "r"(found & UINT32_MAX) : "memory");
     __asm__ volatile("msr fpsr, %0" : : "r"(found >> 32) : "memory");
@@ -92,6 +104,7 @@ void lstm_fp_leave(uint64_t found) {
 
 uint64_t lstm_fp_read(void) { return 0; }
 uint64_t lstm_fp_enter(void) { return 0; }
+uint64_t lstm_fp_default(void) { return 0; }
 void lstm_fp_leave(uint64_t found) { (void)found; }
 
 #endif

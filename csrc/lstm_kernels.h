@@ -127,6 +127,8 @@ int lstm_isa_supported(int index);
 /* Sets the calling thread's floating-point mode to the kernels' (round to nearest, no traps, subnormals
  * count as zero) and returns the mode found; lstm_fp_leave() restores it, flags included. */
 uint64_t lstm_fp_enter(void);
+/* The same for the mode that a thread starts in, in which NumPy converts arrays. */
+uint64_t lstm_fp_default(void);
 void lstm_fp_leave(uint64_t found);
 uint64_t lstm_fp_read(void);
 

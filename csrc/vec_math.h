@@ -74,7 +74,7 @@ static LSTM_INLINE void NAME(exp_of_negative)(VEC x, VEC *power, VEC *tail) {
     *tail = VEC_FMA(NAME(polynomial)(NAME(exp_tail), EXP_TAIL_COUNT, r, r2), r2, r);
 }
 
-/* 1 / (1 + exp(-x)), at most 1.7 ULP.
+/* 1 / (1 + exp(-x)), at most 1.70 ULP in float32, 1.73 in float64.
  * The denominator 1 + power + power * tail is rounded once: `base` takes 1 + power, `lost` what its
  * rounding dropped (exact where power is 2^24 or 2^-24, the only place where it matters). */
 static LSTM_INLINE VEC NAME(vec_sigmoid)(VEC x) {
@@ -87,7 +87,7 @@ static LSTM_INLINE VEC NAME(vec_sigmoid)(VEC x) {
     return VEC_DIV(one, VEC_ADD(base, VEC_FMA(power, tail, lost)));
 }
 
-/* tanh(x), at most 1.4 ULP: x + x^3 p(x^2) below TANH_SPLIT, else 1 - 2 / (exp(2|x|) + 1).
+/* tanh(x), at most 1.31 ULP in float32, 1.33 in float64: x + x^3 p(x^2) below TANH_SPLIT, else 1 - 2 / (exp(2|x|) + 1).
  * The split is just above atanh(1/2): from there on the quotient is below 1/2 and its error counts less than
  * half in the difference.  Below it x^3 p is under a tenth of x, so that its noise cannot undo a step of x.
  */

@@ -29,6 +29,7 @@ from ._micro_kernels cimport (
     lstm_f32_pass,
     lstm_f64_kernels,
     lstm_f64_pass,
+    lstm_fp_default,
     lstm_fp_enter,
     lstm_fp_leave,
     lstm_fp_read,
@@ -123,6 +124,16 @@ def tile_limits(isa, dtype):
 def floating_point_mode():
     """The calling thread's floating-point control and status bits."""
     return lstm_fp_read()
+
+
+def enter_default_mode():
+    """Set the calling thread's floating-point mode to the usual one, flags clear; returns what it was."""
+    return lstm_fp_default()
+
+
+def restore_mode(uint64_t found):
+    """Set the calling thread's floating-point mode and flags to what `enter_default_mode` returned."""
+    lstm_fp_leave(found)
 
 
 # ---- weights
@@ -598,7 +609,7 @@ cdef inline bint is_plain(object array, PackedWeights weights) noexcept:
     """Whether it is a numpy.ndarray of the weights' dtype, C-contiguous, aligned, in native byte order."""
     return (
         cnp.PyArray_CheckExact(array)
-        and cnp.PyArray_TYPE(array) == (cnp.NPY_DOUBLE if weights.is_double else cnp.NPY_FLOAT)
+        and cnp.PyArray_TYPE(array) == (<int>cnp.NPY_DOUBLE if weights.is_double else <int>cnp.NPY_FLOAT)
         and cnp.PyArray_ISCARRAY_RO(array)
     )
 
@@ -710,7 +721,7 @@ cdef class StepScratch:
         cdef Rows X
         if not (is_plain(x, weights) and is_plain(h, weights) and is_plain(C, weights)):
             return None
-        batch = 1 if single else cnp.PyArray_DIM(x, 0)
+        batch = 1 if single else cnp.PyArray_DIM(x, 0) if cnp.PyArray_NDIM(x) == 2 else 0
         shape[0], shape[1] = batch, weights.hidden_size
         if not (
             batch > 0

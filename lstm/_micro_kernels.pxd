@@ -127,5 +127,6 @@ cdef extern from "lstm_kernels.h" nogil:
     const lstm_isa *lstm_isa_at(int index)
     int lstm_isa_supported(int index)
     uint64_t lstm_fp_enter()
+    uint64_t lstm_fp_default()
     void lstm_fp_leave(uint64_t found)
     uint64_t lstm_fp_read()

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from . import _kernel
+
 
 def real_array(name: str, value: Any) -> np.ndarray:
     """`value` as an array of a real dtype, the same one if it is; else TypeError or ValueError."""
@@ -23,9 +25,16 @@ def real_array(name: str, value: Any) -> np.ndarray:
 
 
 def cast(array: np.ndarray, dtype: np.dtype[Any], *, copy: bool = True) -> np.ndarray:
-    """A C-contiguous array of `dtype`; what is too large for it becomes infinite, what is too small zero."""
-    with np.errstate(all="ignore"):
-        return array.astype(dtype, order="C", copy=copy)
+    """A C-contiguous array of `dtype`; what is too large for it becomes infinite, what is too small zero.
+
+    It is rounded to nearest, and leaves no floating-point flags, in whatever mode the thread is.
+    """
+    found = _kernel.enter_default_mode()
+    try:
+        with np.errstate(all="ignore"):
+            return array.astype(dtype, order="C", copy=copy)
+    finally:
+        _kernel.restore_mode(found)
 
 
 def exact_array(name: str, value: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:

@@ -11,9 +11,22 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support import DTYPES, assert_close, assert_same_bits, awkward_arrays, random_case, random_net
+from support import (
+    DTYPES,
+    FP_FLAGS,
+    FP_FLUSH,
+    FP_MASKS,
+    FP_UPWARD,
+    assert_close,
+    assert_same_bits,
+    awkward_arrays,
+    mxcsr,
+    needs_mxcsr,
+    random_case,
+    random_net,
+)
 
-from lstm import LSTM, Stream
+from lstm import LSTM, Stream, _kernel
 
 SIZES = [(3, 5), (1, 1), (20, 33), (130, 40)]
 BATCHES = [None, 1, 2, 7, 97]
@@ -122,6 +135,7 @@ def test_new_weights_count_from_the_next_step(backend: Any) -> None:
 WRONG: list[tuple[str, Callable[[Stream], Any], type[Exception], str]] = [
     ("features", lambda s: s.step(np.ones(5)), ValueError, r"x has shape \(5,\), .*\(4,\)"),
     ("column", lambda s: s.step(np.ones((4, 1))), ValueError, r"x has shape \(4, 1\)"),
+    ("scalar", lambda s: s.step(np.array(1.0)), ValueError, r"x has shape \(\)"),
     ("batch", lambda s: s.step(np.ones((1, 4))), ValueError, r"x has shape \(1, 4\)"),
     ("complex", lambda s: s.step(np.ones(4, complex)), TypeError, "x has dtype complex128"),
     ("text", lambda s: s.step("text"), TypeError, "x has dtype"),
@@ -223,3 +237,23 @@ def test_a_read_only_state_is_not_written() -> None:
         stream.step(np.ones(4))
     assert_same_bits(stream.h, h)
     assert_same_bits(stream.C, C)
+
+
+@pytest.mark.parametrize("shape", [(), (4,), (3, 4), (2, 4, 1), (2, 5), (0, 4)])
+def test_wrong_shapes_for_a_stream_of_a_batch(shape: tuple[int, ...]) -> None:
+    stream = LSTM(4, 6, rng=0).stream(2)
+    with pytest.raises(ValueError, match=r"x has shape .* takes \(2, 4\)"):
+        stream.step(np.ones(shape))
+
+
+@needs_mxcsr
+@pytest.mark.parametrize("mode", [FP_MASKS | FP_UPWARD, FP_MASKS | FP_FLAGS, FP_MASKS | FP_FLUSH])
+def test_conversions_do_not_depend_on_the_threads_mode(mode: int) -> None:
+    net = random_net(np.random.default_rng(12), 4, 6, np.float32)
+    X = np.random.default_rng(13).standard_normal((5, 4)) / 3
+    expected = net.forward_sequence(X)
+    with mxcsr(mode):
+        found = net.forward_sequence(X)
+        after = _kernel.floating_point_mode()
+    assert_same_bits(found, expected)
+    assert after == mode
