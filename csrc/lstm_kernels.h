@@ -96,6 +96,7 @@ enum {
         ptrdiff_t output_batch_stride;                                                                       \
         ptrdiff_t output_time_stride;                                                                        \
         ptrdiff_t block_time; /* steps whose x half is done at once */                                       \
+        ptrdiff_t row_panels; /* most panels of a tile of one row in this net */                             \
         /* (block_time, panels, batch, 4, LANES); of one tile's panels only where block_time is 1 */         \
         REAL *sums;                                                                                          \
         REAL *hidden;       /* (batch, panels, LANES): h before the step */                                  \

@@ -52,6 +52,9 @@ cdef enum:
     # Sums of a block of steps, in bytes: part of an L2. Fewer steps read the input weights more often:
     # 128 KiB took 7 % longer at H = 1024, B = 1.
     SUMS_BYTES = 256 * 1024
+    # Recurrent weights of a tile of one row, in bytes: few enough for the next step to find some in L1. Two
+    # panels of 32 KiB instead of one took 7 % longer (H = 128), one of 16 KiB instead of two 13 % (H = 64).
+    TILE_BYTES = 32 * 1024
     # Batch rows of one pass: bounds the scratch memory; more rows would gain little by sharing weights.
     PASS_ROWS = 96
     # From this many batch rows on, the x half is done step by step: a panel's weights are then used by
@@ -210,10 +213,8 @@ cdef inline bint is_stepwise(Pass *layer) noexcept nogil:
 
 
 cdef inline ptrdiff_t tile_panels(Pass *layer, ptrdiff_t left) noexcept nogil:
-    """Panels of the next tile at one step: several for a single row, one for more."""
-    if layer.batch > 1:
-        return 1
-    return share(left, layer.kernels.panel_tile)
+    """Panels of the next tile at one step: one, or for a single row a near-equal part of what is left."""
+    return 1 if layer.batch > 1 else share(left, layer.row_panels)
 
 
 cdef inline ptrdiff_t prefetch_part(Pass *layer, ptrdiff_t row) noexcept nogil:
@@ -411,12 +412,17 @@ cdef size_t scratch_elements(Pass *layer) noexcept nogil:
     return states + sums_panels * sums_per_panel(layer)
 
 
-cdef void choose_block(Pass *layer, size_t element_size) noexcept nogil:
-    """block_time: as many steps as SUMS_BYTES holds the sums of, or one."""
+cdef void choose_blocks(Pass *layer, size_t element_size) noexcept nogil:
+    """block_time: as many steps as SUMS_BYTES holds sums of, or one; row_panels: what TILE_BYTES holds."""
+    cdef ptrdiff_t vector_bytes = layer.kernels.lanes * element_size
+    cdef ptrdiff_t fitting = TILE_BYTES // (GATE_COUNT * vector_bytes * layer.hidden_size)
+    # A panel's four chains read a vector a cycle: what L2 yields if that is a cache line, else too little.
+    cdef ptrdiff_t needed = LSTM_CACHE_LINE // vector_bytes
     cdef ptrdiff_t step_bytes = layer.panels * sums_per_panel(layer) * element_size
     layer.block_time = 1
     if layer.batch < STEPWISE_ROWS:
         layer.block_time = max(1, min(layer.time, SUMS_BYTES // step_bytes))
+    layer.row_panels = min(layer.kernels.panel_tile, max(needed, fitting))
 
 
 cdef inline void *aligned(char *memory) noexcept nogil:
@@ -503,7 +509,7 @@ cdef size_t prepare(
     layer.input_batch_stride, layer.input_time_stride = X.batch_stride, X.time_stride
     layer.output_batch_stride, layer.output_time_stride = Y.batch_stride, Y.time_stride
     layer.batch = share(batch, PASS_ROWS)
-    choose_block(layer, size)
+    choose_blocks(layer, size)
     return scratch_elements(layer) * size + LSTM_CACHE_LINE
 
 

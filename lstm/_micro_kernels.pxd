@@ -57,6 +57,7 @@ cdef extern from "lstm_kernels.h" nogil:
         ptrdiff_t output_batch_stride
         ptrdiff_t output_time_stride
         ptrdiff_t block_time
+        ptrdiff_t row_panels
         float *sums
         float *hidden
         float *hidden_next
@@ -111,6 +112,7 @@ cdef extern from "lstm_kernels.h" nogil:
         ptrdiff_t output_batch_stride
         ptrdiff_t output_time_stride
         ptrdiff_t block_time
+        ptrdiff_t row_panels
         double *sums
         double *hidden
         double *hidden_next
