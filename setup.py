@@ -1,6 +1,6 @@
 """The one compiled module; all else stands in pyproject.toml.
 
-LSTM_SANITIZE=address,undefined builds with these sanitizers, LSTM_DEBUG=1 with symbols and asserts.
+LSTM_SANITIZE=address,undefined builds with these sanitizers, LSTM_DEBUG=1 with symbols.
 """
 
 import os
@@ -18,7 +18,7 @@ HEADERS = sorted(path.relative_to(HERE).as_posix() for path in HERE.glob("csrc/*
 compile_args = ["-std=c11", "-O3", "-ffp-contract=off", "-fno-math-errno", "-fvisibility=hidden"]
 link_args = []
 if os.environ.get("LSTM_DEBUG") == "1":
-    compile_args += ["-g", "-UNDEBUG"]
+    compile_args += ["-g"]
 else:
     compile_args += ["-g0"]
     link_args += ["-Wl,-s"] if sys.platform == "linux" else []

@@ -141,8 +141,8 @@ static LSTM_INLINE void NAME(step)(const TILE_ARGUMENTS *tile, const int rows, c
         const VEC hidden = VEC_MUL(o, NAME(vec_tanh)(VEC_LOAD(tile->cell + state)));
         VEC_STORE(tile->hidden + state, hidden);
         if (tile->output != NULL) {
-            NAME(store_output)
-            (tile->output + r * tile->output_row_stride + p * LANES, tile->output_units - p * LANES, hidden);
+            REAL *const output = tile->output + r * tile->output_row_stride + p * LANES;
+            NAME(store_output)(output, tile->output_units - p * LANES, hidden);
         }
     }
 }

@@ -15,7 +15,7 @@ cimport numpy as cnp
 from libc.math cimport NAN
 from libc.stdint cimport uint64_t, uintptr_t
 from libc.stdlib cimport free, malloc
-from libc.string cimport memcpy, memset
+from libc.string cimport memcpy, memmove, memset
 
 import os
 
@@ -684,6 +684,7 @@ def forward_plain(weights, x, h_prev, C_prev):
 cdef class StepScratch:
     """The scratch memory of one time step of B rows, for a `Stream`."""
     cdef char *memory
+    cdef bint busy
     cdef ptrdiff_t batch
     cdef PackedWeights weights
     cdef lstm_f32_pass f32
@@ -691,6 +692,7 @@ cdef class StepScratch:
 
     def __cinit__(self):
         self.memory = NULL
+        self.busy = False
 
     def __dealloc__(self):
         free(self.memory)
@@ -750,6 +752,8 @@ cdef class StepScratch:
             and (has_length(out, shape[1]) if single else has_shape(out, batch, shape[1]))
         ):
             return None
+        if self.busy:
+            raise RuntimeError("this stream is in the middle of a step in another thread")
         if weights is not self.weights or batch != self.batch:
             self.use(weights, batch)
         X = Rows(cnp.PyArray_DATA(x), weights.input_size, weights.input_size)
@@ -759,9 +763,11 @@ cdef class StepScratch:
         if is_short(weights, batch, 1):
             run_typed(&self.f32, &self.f64, weights, X, hidden, cell, Y, self.memory, batch)
         else:
+            self.busy = True
             with nogil:
                 run_typed(&self.f32, &self.f64, weights, X, hidden, cell, Y, self.memory, batch)
-        memcpy(cnp.PyArray_DATA(out), hidden, cnp.PyArray_NBYTES(h))
+            self.busy = False
+        memmove(cnp.PyArray_DATA(out), hidden, cnp.PyArray_NBYTES(h))
         return out
 
 

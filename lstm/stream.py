@@ -85,6 +85,8 @@ class Stream:
             Where a shape does not fit, or `out` cannot be written; the state is then unchanged.
         TypeError
             Where a dtype is not real, or that of `out` is not the net's.
+        RuntimeError
+            Where another thread is in the middle of a step of this stream.
         """
         if self._scratch is not None:
             # None for whatever is not an everyday array, errors included.

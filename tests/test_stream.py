@@ -257,3 +257,31 @@ def test_conversions_do_not_depend_on_the_threads_mode(mode: int) -> None:
         after = _kernel.floating_point_mode()
     assert_same_bits(found, expected)
     assert after == mode
+
+
+def test_two_threads_in_one_stream_are_told() -> None:
+    net = random_net(np.random.default_rng(14), 512, 1024, np.float32)
+    stream, x = net.stream(), np.ones(512, np.float32)
+    told = threading.Event()
+    others: list[Exception] = []
+
+    def work() -> None:
+        for _ in range(2000):
+            try:
+                stream.step(x)
+            except Exception as error:
+                if "another thread" in str(error):
+                    told.set()
+                else:
+                    others.append(error)
+            if told.is_set():
+                return
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert told.is_set()
+    assert not others
+    assert stream.step(x).shape == (1024,)
