@@ -28,10 +28,14 @@
 /* NAME(x) keeps the float and the double helpers of one file apart. */
 #define NAME(x) LSTM_JOIN(x, DTYPE)
 #define TILE_ARGUMENTS LSTM_JOIN(LSTM_JOIN(lstm, DTYPE), tile)
+#define VARIANT LSTM_JOIN(LSTM_JOIN(lstm, DTYPE), variant)
+#define ACTIVATION LSTM_JOIN(LSTM_JOIN(lstm, DTYPE), activation)
 /* Vectors of sums in the largest tile. */
 #define TILE_VECTORS ((ROW_TILE > PANEL_TILE ? ROW_TILE : PANEL_TILE) * GATE_COUNT)
 
 #include "vec_math.h"
+
+#include "vec_activations.h"
 
 #include <string.h>
 
@@ -117,6 +121,90 @@ static LSTM_INLINE void NAME(store_output)(REAL *output, ptrdiff_t units, VEC hi
     }
 }
 
+/* Where the vector of units of row r and panel p stands in cell and hidden, (rows, panels, LANES). */
+static LSTM_INLINE ptrdiff_t NAME(state_offset)(const TILE_ARGUMENTS *tile, int r, int p) {
+    return r * tile->state_row_stride + p * LANES;
+}
+
+/* hidden (LANES,) of row r and panel p, to the states and the output. */
+static LSTM_INLINE void NAME(store_hidden)(const TILE_ARGUMENTS *tile, int r, int p, VEC hidden) {
+    VEC_STORE(tile->hidden + NAME(state_offset)(tile, r, p), hidden);
+    if (tile->output != NULL) {
+        REAL *const output = tile->output + r * tile->output_row_stride + p * LANES;
+        NAME(store_output)(output, tile->output_units - p * LANES, hidden);
+    }
+}
+
+/* One vector of a gate's or the cell's values of row r and panel p, to the trace. */
+static LSTM_INLINE void NAME(store_trace)(const TILE_ARGUMENTS *tile, int gate, int r, int p, VEC values) {
+    if (tile->trace != NULL) {
+        REAL *const trace = tile->trace + gate * tile->trace_gate_stride + r * tile->trace_row_stride;
+        NAME(store_output)(trace + p * LANES, tile->output_units - p * LANES, values);
+    }
+}
+
+/* update_cell with all that a variant may ask for; `usual` is a constant after inlining: the activations
+ * are those of the plain equations.
+ *   z_i += p_i C, z_f += p_f C before the step's C is known, z_o += p_o C after it; all bounded by clip. */
+static LSTM_INLINE void NAME(update_variant)(const TILE_ARGUMENTS *tile, int rows, int panels,
+                                             const REAL *sums, const int usual) {
+    const VARIANT *const variant = tile->variant;
+    const VEC low = VEC_SET1(-variant->clip);
+    const VEC high = VEC_SET1(variant->clip);
+    for (int v = 0; v < rows * panels; v++) {
+        const int r = v / panels;
+        const int p = v % panels;
+        const REAL *const z = sums + v * GATE_COUNT * LANES;
+        REAL *const cell = tile->cell + NAME(state_offset)(tile, r, p);
+        const VEC before = VEC_LOAD(cell);
+        VEC i = VEC_LOAD(z + GATE_I * LANES);
+        VEC f = VEC_LOAD(z + GATE_F * LANES);
+        VEC g = VEC_LOAD(z + GATE_G * LANES);
+        if (tile->peephole != NULL) {
+            i = VEC_FMA(VEC_LOAD(tile->peephole + 3 * p * LANES), before, i);
+            f = VEC_FMA(VEC_LOAD(tile->peephole + (3 * p + 1) * LANES), before, f);
+        }
+        i = VEC_MAX(low, VEC_MIN(high, i));
+        f = VEC_MAX(low, VEC_MIN(high, f));
+        g = VEC_MAX(low, VEC_MIN(high, g));
+        i = usual ? NAME(vec_sigmoid)(i) : NAME(vec_activation)(&variant->gates, i);
+        g = usual ? NAME(vec_tanh)(g) : NAME(vec_activation)(&variant->candidate, g);
+        if (variant->input_forget) {
+            f = VEC_SUB(VEC_SET1(1), i);
+        } else {
+            f = usual ? NAME(vec_sigmoid)(f) : NAME(vec_activation)(&variant->gates, f);
+        }
+        const VEC after = VEC_FMA(f, before, VEC_MUL(i, g));
+        VEC_STORE(cell, after);
+        NAME(store_trace)(tile, 0, r, p, i);
+        NAME(store_trace)(tile, 1, r, p, f);
+        NAME(store_trace)(tile, 2, r, p, g);
+        NAME(store_trace)(tile, 4, r, p, after);
+    }
+    for (int v = 0; v < rows * panels; v++) {
+        const int r = v / panels;
+        const int p = v % panels;
+        const VEC cell = VEC_LOAD(tile->cell + NAME(state_offset)(tile, r, p));
+        VEC o = VEC_LOAD(sums + (v * GATE_COUNT + GATE_O) * LANES);
+        if (tile->peephole != NULL) {
+            o = VEC_FMA(VEC_LOAD(tile->peephole + (3 * p + 2) * LANES), cell, o);
+        }
+        o = VEC_MAX(low, VEC_MIN(high, o));
+        o = usual ? NAME(vec_sigmoid)(o) : NAME(vec_activation)(&variant->gates, o);
+        const VEC squashed = usual ? NAME(vec_tanh)(cell) : NAME(vec_activation)(&variant->cell_output, cell);
+        NAME(store_trace)(tile, 3, r, p, o);
+        NAME(store_hidden)(tile, r, p, VEC_MUL(o, squashed));
+    }
+}
+
+static void NAME(update_usual)(const TILE_ARGUMENTS *tile, int rows, int panels, const REAL *sums) {
+    NAME(update_variant)(tile, rows, panels, sums, 1);
+}
+
+static void NAME(update_any)(const TILE_ARGUMENTS *tile, int rows, int panels, const REAL *sums) {
+    NAME(update_variant)(tile, rows, panels, sums, 0);
+}
+
 /* cell, hidden (rows, panels, LANES) and output (rows, units) after one time step:
  *   C = f C + i g,  h = o tanh(C)
  * The two loops keep the activations of different units independent of one another, for the CPU to
@@ -124,9 +212,16 @@ static LSTM_INLINE void NAME(store_output)(REAL *output, ptrdiff_t units, VEC hi
 static LSTM_INLINE void NAME(step)(const TILE_ARGUMENTS *tile, const int rows, const int panels) {
     REAL sums[TILE_VECTORS * LANES] __attribute__((aligned(64)));
     NAME(accumulate)(tile, rows, panels, sums, panels * GATE_COUNT * LANES, GATE_COUNT * LANES);
+    if (tile->variant != NULL) {
+        const VARIANT *const variant = tile->variant;
+        const int usual = variant->gates.kind == LSTM_SIGMOID && variant->candidate.kind == LSTM_TANH &&
+                          variant->cell_output.kind == LSTM_TANH;
+        (usual ? NAME(update_usual) : NAME(update_any))(tile, rows, panels, sums);
+        return;
+    }
     for (int v = 0; v < rows * panels; v++) {
         REAL *const gates = sums + v * GATE_COUNT * LANES;
-        REAL *const cell = tile->cell + v / panels * tile->state_row_stride + v % panels * LANES;
+        REAL *const cell = tile->cell + NAME(state_offset)(tile, v / panels, v % panels);
         const VEC i = NAME(vec_sigmoid)(VEC_LOAD(gates + GATE_I * LANES));
         const VEC f = NAME(vec_sigmoid)(VEC_LOAD(gates + GATE_F * LANES));
         const VEC g = NAME(vec_tanh)(VEC_LOAD(gates + GATE_G * LANES));
@@ -134,16 +229,9 @@ static LSTM_INLINE void NAME(step)(const TILE_ARGUMENTS *tile, const int rows, c
         VEC_STORE(cell, VEC_FMA(f, VEC_LOAD(cell), VEC_MUL(i, g)));
     }
     for (int v = 0; v < rows * panels; v++) {
-        const int r = v / panels;
-        const int p = v % panels;
-        const ptrdiff_t state = r * tile->state_row_stride + p * LANES;
         const VEC o = VEC_LOAD(sums + (v * GATE_COUNT + GATE_O) * LANES);
-        const VEC hidden = VEC_MUL(o, NAME(vec_tanh)(VEC_LOAD(tile->cell + state)));
-        VEC_STORE(tile->hidden + state, hidden);
-        if (tile->output != NULL) {
-            REAL *const output = tile->output + r * tile->output_row_stride + p * LANES;
-            NAME(store_output)(output, tile->output_units - p * LANES, hidden);
-        }
+        const VEC cell = VEC_LOAD(tile->cell + NAME(state_offset)(tile, v / panels, v % panels));
+        NAME(store_hidden)(tile, v / panels, v % panels, VEC_MUL(o, NAME(vec_tanh)(cell)));
     }
 }
 
@@ -193,6 +281,8 @@ static const LSTM_JOIN(LSTM_JOIN(lstm, DTYPE), kernels) NAME(kernels) = {
 
 #undef NAME
 #undef TILE_ARGUMENTS
+#undef VARIANT
+#undef ACTIVATION
 #undef TILE_VECTORS
 #undef DEFINE_TILE
 #undef GATES_ENTRY

@@ -39,72 +39,130 @@ enum {
     LSTM_MAX_PANELS = 3
 };
 
+/* The functions of the ONNX operator, for gates, candidate and cell output; lstm/activations.py holds the
+ * same order. */
+enum {
+    LSTM_SIGMOID,
+    LSTM_TANH,
+    LSTM_RELU,
+    LSTM_AFFINE,
+    LSTM_LEAKY_RELU,
+    LSTM_THRESHOLDED_RELU,
+    LSTM_SCALED_TANH,
+    LSTM_HARD_SIGMOID,
+    LSTM_ELU,
+    LSTM_SOFTSIGN,
+    LSTM_SOFTPLUS,
+    LSTM_ACTIVATION_COUNT
+};
+
 /* Strides are in elements.
+ * A variant is what the cell update does beyond the plain equations.
  * A tile is the arguments of one micro-kernel:
  *   sums = start + input . weights, block by block            (gates, step)
  *   cell, hidden, output = one LSTM step from these sums      (step)
  * A pass is what the driver works on: one layer, all time steps, some batch rows. */
-#define LSTM_DECLARE_TYPES(REAL, DTYPE)                                                                      \
-    typedef struct {                                                                                         \
-        const REAL *input; /* (rows, depth) */                                                               \
-        ptrdiff_t input_row_stride;                                                                          \
-        ptrdiff_t depth;     /* at least 1 */                                                                \
-        const REAL *weights; /* (panels, depth, 4, LANES) */                                                 \
-        ptrdiff_t weights_panel_stride;                                                                      \
-        const REAL *prefetch; /* weights to bring into L2 meanwhile, a cache line at each k */               \
-        const REAL *start;    /* (rows, panels, 4, LANES) */                                                 \
-        ptrdiff_t start_row_stride;                                                                          \
-        ptrdiff_t start_panel_stride;                                                                        \
-        REAL *sums; /* (rows, panels, 4, LANES), gates only */                                               \
-        ptrdiff_t sums_row_stride;                                                                           \
-        ptrdiff_t sums_panel_stride;                                                                         \
-        REAL *cell;   /* (rows, panels, LANES), in and out; step only, as all below */                       \
-        REAL *hidden; /* (rows, panels, LANES), out */                                                       \
-        ptrdiff_t state_row_stride;                                                                          \
-        REAL *output; /* (rows, output_units), or NULL */                                                    \
-        ptrdiff_t output_row_stride;                                                                         \
-        ptrdiff_t output_units; /* units from the tile's first one to the net's last one */                  \
-    } lstm_##DTYPE##_tile;                                                                                   \
-                                                                                                             \
-    typedef void (*lstm_##DTYPE##_tile_kernel)(const lstm_##DTYPE##_tile *tile);                             \
-    typedef void (*lstm_##DTYPE##_map_kernel)(const REAL *x, REAL *y, ptrdiff_t n);                          \
-                                                                                                             \
-    typedef struct {                                                                                         \
-        ptrdiff_t lanes;                                                                                     \
-        ptrdiff_t row_tile;   /* most rows of a tile of one panel */                                         \
-        ptrdiff_t panel_tile; /* most panels of a tile of one row */                                         \
-        lstm_##DTYPE##_tile_kernel gates[LSTM_MAX_ROWS + 1][LSTM_MAX_PANELS + 1];                            \
-        lstm_##DTYPE##_tile_kernel step[LSTM_MAX_ROWS + 1][LSTM_MAX_PANELS + 1];                             \
-        lstm_##DTYPE##_map_kernel sigmoid; /* (n,) -> (n,), x may be y */                                    \
-        lstm_##DTYPE##_map_kernel tanh;                                                                      \
-    } lstm_##DTYPE##_kernels;                                                                                \
-                                                                                                             \
-    typedef struct {                                                                                         \
-        const lstm_##DTYPE##_kernels *kernels;                                                               \
-        ptrdiff_t batch; /* rows of this pass */                                                             \
-        ptrdiff_t time;                                                                                      \
-        ptrdiff_t input_size;                                                                                \
-        ptrdiff_t hidden_size;                                                                               \
-        ptrdiff_t panels;                                                                                    \
-        const REAL *input_weights;  /* (panels, input_size, 4, LANES) */                                     \
-        const REAL *hidden_weights; /* (panels, hidden_size, 4, LANES) */                                    \
-        const REAL *bias;           /* (panels, 4, LANES) */                                                 \
-        const REAL *input;          /* (batch, time, input_size) */                                          \
-        ptrdiff_t input_batch_stride;                                                                        \
-        ptrdiff_t input_time_stride;                                                                         \
-        REAL *output; /* (batch, time, hidden_size), or NULL */                                              \
-        ptrdiff_t output_batch_stride;                                                                       \
-        ptrdiff_t output_time_stride;                                                                        \
-        ptrdiff_t block_time; /* steps whose x half is done at once */                                       \
-        ptrdiff_t row_panels; /* most panels of a tile of one row in this net */                             \
-        /* (block_time, panels, batch, 4, LANES); of one tile's panels only where block_time is 1 */         \
-        REAL *sums;                                                                                          \
-        REAL *hidden;       /* (batch, panels, LANES): h before the step */                                  \
-        REAL *hidden_next;  /* the same after it */                                                          \
-        REAL *cell;         /* (batch, panels, LANES) */                                                     \
-        REAL *state_hidden; /* (batch, hidden_size): the caller's h, in and out */                           \
-        REAL *state_cell;   /* (batch, hidden_size): the caller's C, in and out */                           \
-        lstm_##DTYPE##_tile tile;                                                                            \
+#define LSTM_DECLARE_TYPES(REAL, DTYPE)                                                                        \
+    typedef struct {                                                                                           \
+        int kind;                                                                                              \
+        REAL alpha;                                                                                            \
+        REAL beta;                                                                                             \
+    } lstm_##DTYPE##_activation;                                                                               \
+                                                                                                               \
+    typedef struct {                                                                                           \
+        lstm_##DTYPE##_activation gates;                                                                       \
+        lstm_##DTYPE##_activation candidate;                                                                   \
+        lstm_##DTYPE##_activation cell_output;                                                                 \
+        REAL clip; /* bound of the sums before their activation; infinite: none */                             \
+        int input_forget;                                                                                      \
+    } lstm_##DTYPE##_variant;                                                                                  \
+                                                                                                               \
+    typedef struct {                                                                                           \
+        const REAL *input; /* (rows, depth) */                                                                 \
+        ptrdiff_t input_row_stride;                                                                            \
+        ptrdiff_t depth;     /* at least 1 */                                                                  \
+        const REAL *weights; /* (panels, depth, 4, LANES) */                                                   \
+        ptrdiff_t weights_panel_stride;                                                                        \
+        const REAL *prefetch; /* weights to bring into L2 meanwhile, a cache line at each k */                 \
+        const REAL *start;    /* (rows, panels, 4, LANES) */                                                   \
+        ptrdiff_t start_row_stride;                                                                            \
+        ptrdiff_t start_panel_stride;                                                                          \
+        REAL *sums; /* (rows, panels, 4, LANES), gates only */                                                 \
+        ptrdiff_t sums_row_stride;                                                                             \
+        ptrdiff_t sums_panel_stride;                                                                           \
+        REAL *cell;   /* (rows, panels, LANES), in and out; step only, as all below */                         \
+        REAL *hidden; /* (rows, panels, LANES), out */                                                         \
+        ptrdiff_t state_row_stride;                                                                            \
+        REAL *output; /* (rows, output_units), or NULL */                                                      \
+        ptrdiff_t output_row_stride;                                                                           \
+        ptrdiff_t output_units;                /* units from the tile's first one to the net's last one */     \
+        const lstm_##DTYPE##_variant *variant; /* NULL: the plain equations; needed for what follows */        \
+        const REAL *peephole;                  /* (panels, 3, LANES) in the order i, f, o, or NULL */          \
+        REAL *trace; /* (5, rows, output_units): i, f, g, o, C as computed, or NULL */                         \
+        ptrdiff_t trace_gate_stride;                                                                           \
+        ptrdiff_t trace_row_stride;                                                                            \
+    } lstm_##DTYPE##_tile;                                                                                     \
+                                                                                                               \
+    typedef void (*lstm_##DTYPE##_tile_kernel)(const lstm_##DTYPE##_tile *tile);                               \
+    typedef void (*lstm_##DTYPE##_map_kernel)(const REAL *x, REAL *y, ptrdiff_t n);                            \
+                                                                                                               \
+    typedef struct {                                                                                           \
+        ptrdiff_t lanes;                                                                                       \
+        ptrdiff_t row_tile;   /* most rows of a tile of one panel */                                           \
+        ptrdiff_t panel_tile; /* most panels of a tile of one row */                                           \
+        lstm_##DTYPE##_tile_kernel gates[LSTM_MAX_ROWS + 1][LSTM_MAX_PANELS + 1];                              \
+        lstm_##DTYPE##_tile_kernel step[LSTM_MAX_ROWS + 1][LSTM_MAX_PANELS + 1];                               \
+        lstm_##DTYPE##_map_kernel sigmoid; /* (n,) -> (n,), x may be y */                                      \
+        lstm_##DTYPE##_map_kernel tanh;                                                                        \
+    } lstm_##DTYPE##_kernels;                                                                                  \
+                                                                                                               \
+    typedef struct {                                                                                           \
+        const lstm_##DTYPE##_kernels *kernels;                                                                 \
+        ptrdiff_t rows;  /* batch rows of this pass */                                                         \
+        ptrdiff_t batch; /* those that are at work: the first ones, fewer where lengths differ */              \
+        ptrdiff_t time;                                                                                        \
+        ptrdiff_t input_size;                                                                                  \
+        ptrdiff_t hidden_size;                                                                                 \
+        ptrdiff_t state_size; /* features of h: hidden_size, or fewer after a projection */                    \
+        ptrdiff_t panels;                                                                                      \
+        ptrdiff_t projection_panels;           /* of 4 LANES features of h each; 0: no projection */           \
+        ptrdiff_t state_width;                 /* a row of hidden, padded */                                   \
+        const REAL *input_weights;             /* (panels, input_size, 4, LANES) */                            \
+        const REAL *hidden_weights;            /* (panels, state_size, 4, LANES) */                            \
+        const REAL *bias;                      /* (panels, 4, LANES) */                                        \
+        const REAL *projection;                /* (projection_panels, hidden_size, 4, LANES) */                \
+        const REAL *peephole;                  /* (panels, 3, LANES), or NULL */                               \
+        const lstm_##DTYPE##_variant *variant; /* or NULL */                                                   \
+        /* Steps in the order of computation: strides over time are negative where a net runs from the end. */ \
+        const REAL *input; /* (batch, time, input_size) */                                                     \
+        ptrdiff_t input_batch_stride;                                                                          \
+        ptrdiff_t input_time_stride;                                                                           \
+        REAL *output; /* (batch, time, state_size), or NULL */                                                 \
+        ptrdiff_t output_batch_stride;                                                                         \
+        ptrdiff_t output_time_stride;                                                                          \
+        REAL *trace; /* (5, batch, time, hidden_size), or NULL */                                              \
+        ptrdiff_t trace_gate_stride;                                                                           \
+        ptrdiff_t trace_batch_stride;                                                                          \
+        ptrdiff_t trace_time_stride;                                                                           \
+        const ptrdiff_t *order;   /* the caller's rows, longest first, or NULL: all of `time` steps */         \
+        const ptrdiff_t *lengths; /* of the caller's rows */                                                   \
+        int reverse;                                                                                           \
+        ptrdiff_t block_time;    /* steps whose x half is done at once */                                      \
+        ptrdiff_t row_panels;    /* most panels of a tile of one row in this net */                            \
+        const REAL *block_input; /* (steps of a block, batch, input_size) */                                   \
+        ptrdiff_t block_batch_stride;                                                                          \
+        ptrdiff_t block_time_stride;                                                                           \
+        REAL *gathered; /* (block_time, rows, input_size): a block's input in `order` */                       \
+        /* (block_time, panels, rows, 4, LANES); of one tile's panels only where block_time is 1 */            \
+        REAL *sums;                                                                                            \
+        REAL *hidden;       /* (rows, state_width): h before the step */                                       \
+        REAL *hidden_next;  /* the same after it */                                                            \
+        REAL *cell;         /* (rows, panels, LANES) */                                                        \
+        REAL *cell_output;  /* (rows, panels, LANES): h before its projection */                               \
+        REAL *zeros;        /* (4, LANES) */                                                                   \
+        REAL *state_hidden; /* (caller's rows, state_size): h, in and out */                                   \
+        REAL *state_cell;   /* (caller's rows, hidden_size): C, in and out */                                  \
+        lstm_##DTYPE##_tile tile;                                                                              \
     } lstm_##DTYPE##_pass;
 
 LSTM_DECLARE_TYPES(float, f32)

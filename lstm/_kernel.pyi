@@ -13,12 +13,23 @@ class PackedWeights:
     input: np.ndarray
     hidden: np.ndarray
     bias: np.ndarray
+    peephole: np.ndarray | None
+    projection: np.ndarray | None
     isa: str
     input_size: int
     hidden_size: int
+    state_size: int
     is_double: bool
     def __new__(
-        cls, input: np.ndarray, hidden: np.ndarray, bias: np.ndarray, hidden_size: int, isa: str
+        cls,
+        input: np.ndarray,
+        hidden: np.ndarray,
+        bias: np.ndarray,
+        hidden_size: int,
+        isa: str,
+        peephole: np.ndarray | None = ...,
+        projection: np.ndarray | None = ...,
+        options: object = ...,
     ) -> PackedWeights: ...
     def __reduce__(self) -> NoReturn: ...
 
@@ -28,10 +39,17 @@ def floating_point_mode() -> int: ...
 def enter_default_mode() -> int: ...
 def restore_mode(found: int) -> None: ...
 def forward_sequence(
-    weights: PackedWeights, X: np.ndarray, h: np.ndarray, C: np.ndarray, Y: np.ndarray | None
+    weights: PackedWeights,
+    X: np.ndarray,
+    h: np.ndarray,
+    C: np.ndarray,
+    Y: np.ndarray | None,
+    lengths: np.ndarray | None = ...,
+    reverse: bool = ...,
+    trace: np.ndarray | None = ...,
 ) -> None: ...
 def forward_plain(
-    weights: object, x: object, h_prev: object, C_prev: object
+    cells: object, x: object, h_prev: object, C_prev: object
 ) -> tuple[np.ndarray, np.ndarray] | None: ...
 
 @final
@@ -39,7 +57,7 @@ class StepScratch:
     def __new__(cls) -> StepScratch: ...
     def step(
         self,
-        weights: object,
+        cells: object,
         x: object,
         h: np.ndarray,
         C: np.ndarray,

@@ -10,6 +10,19 @@ cdef extern from "lstm_kernels.h" nogil:
         LSTM_MAX_ROWS
         LSTM_MAX_PANELS
         LSTM_ISA_COUNT
+        LSTM_ACTIVATION_COUNT
+
+    ctypedef struct lstm_f32_activation:
+        int kind
+        float alpha
+        float beta
+
+    ctypedef struct lstm_f32_variant:
+        lstm_f32_activation gates
+        lstm_f32_activation candidate
+        lstm_f32_activation cell_output
+        float clip
+        int input_forget
 
     ctypedef struct lstm_f32_tile:
         const float *input
@@ -30,6 +43,11 @@ cdef extern from "lstm_kernels.h" nogil:
         float *output
         ptrdiff_t output_row_stride
         ptrdiff_t output_units
+        const lstm_f32_variant *variant
+        const float *peephole
+        float *trace
+        ptrdiff_t trace_gate_stride
+        ptrdiff_t trace_row_stride
 
     ctypedef struct lstm_f32_kernels:
         ptrdiff_t lanes
@@ -42,29 +60,61 @@ cdef extern from "lstm_kernels.h" nogil:
 
     ctypedef struct lstm_f32_pass:
         const lstm_f32_kernels *kernels
+        ptrdiff_t rows
         ptrdiff_t batch
         ptrdiff_t time
         ptrdiff_t input_size
         ptrdiff_t hidden_size
+        ptrdiff_t state_size
         ptrdiff_t panels
+        ptrdiff_t projection_panels
+        ptrdiff_t state_width
         const float *input_weights
         const float *hidden_weights
         const float *bias
+        const float *projection
+        const float *peephole
+        const lstm_f32_variant *variant
         const float *input
         ptrdiff_t input_batch_stride
         ptrdiff_t input_time_stride
         float *output
         ptrdiff_t output_batch_stride
         ptrdiff_t output_time_stride
+        float *trace
+        ptrdiff_t trace_gate_stride
+        ptrdiff_t trace_batch_stride
+        ptrdiff_t trace_time_stride
+        const ptrdiff_t *order
+        const ptrdiff_t *lengths
+        int reverse
         ptrdiff_t block_time
         ptrdiff_t row_panels
+        const float *block_input
+        ptrdiff_t block_batch_stride
+        ptrdiff_t block_time_stride
+        float *gathered
         float *sums
         float *hidden
         float *hidden_next
         float *cell
+        float *cell_output
+        float *zeros
         float *state_hidden
         float *state_cell
         lstm_f32_tile tile
+
+    ctypedef struct lstm_f64_activation:
+        int kind
+        double alpha
+        double beta
+
+    ctypedef struct lstm_f64_variant:
+        lstm_f64_activation gates
+        lstm_f64_activation candidate
+        lstm_f64_activation cell_output
+        double clip
+        int input_forget
 
     ctypedef struct lstm_f64_tile:
         const double *input
@@ -85,6 +135,11 @@ cdef extern from "lstm_kernels.h" nogil:
         double *output
         ptrdiff_t output_row_stride
         ptrdiff_t output_units
+        const lstm_f64_variant *variant
+        const double *peephole
+        double *trace
+        ptrdiff_t trace_gate_stride
+        ptrdiff_t trace_row_stride
 
     ctypedef struct lstm_f64_kernels:
         ptrdiff_t lanes
@@ -97,26 +152,46 @@ cdef extern from "lstm_kernels.h" nogil:
 
     ctypedef struct lstm_f64_pass:
         const lstm_f64_kernels *kernels
+        ptrdiff_t rows
         ptrdiff_t batch
         ptrdiff_t time
         ptrdiff_t input_size
         ptrdiff_t hidden_size
+        ptrdiff_t state_size
         ptrdiff_t panels
+        ptrdiff_t projection_panels
+        ptrdiff_t state_width
         const double *input_weights
         const double *hidden_weights
         const double *bias
+        const double *projection
+        const double *peephole
+        const lstm_f64_variant *variant
         const double *input
         ptrdiff_t input_batch_stride
         ptrdiff_t input_time_stride
         double *output
         ptrdiff_t output_batch_stride
         ptrdiff_t output_time_stride
+        double *trace
+        ptrdiff_t trace_gate_stride
+        ptrdiff_t trace_batch_stride
+        ptrdiff_t trace_time_stride
+        const ptrdiff_t *order
+        const ptrdiff_t *lengths
+        int reverse
         ptrdiff_t block_time
         ptrdiff_t row_panels
+        const double *block_input
+        ptrdiff_t block_batch_stride
+        ptrdiff_t block_time_stride
+        double *gathered
         double *sums
         double *hidden
         double *hidden_next
         double *cell
+        double *cell_output
+        double *zeros
         double *state_hidden
         double *state_cell
         lstm_f64_tile tile

@@ -1,6 +1,6 @@
 """The LSTM class: checks shapes, allocates results, picks the backend.
 
-Shapes: B batch, T time, I input, H hidden.
+Shapes: B batch, T time, I input, H hidden, O features of h (proj_size or H), L layers, D directions.
 """
 
 from __future__ import annotations
@@ -13,53 +13,35 @@ from typing import Any, Literal, Self, TypeAlias, overload
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from . import _kernel, params, reference
-from .checks import cast, check_out, exact_array, is_usable, positive_size, real_array, usable_rows
+from . import _kernel, params, sequence
+from . import trace as traces
+from .architecture import Architecture, check
+from .checks import cast, check_out, is_usable, positive_size, real_array
+from .layer import Layer
 from .params import PackedWeights, Weights
 from .stream import Stream
+from .trace import Trace
 
 States: TypeAlias = tuple[np.ndarray, np.ndarray]
 
 BACKENDS = ("native", "numpy")
-# Elements of X that are converted at a time where it is not of the net's dtype or oddly laid out.
-CONVERTED_ELEMENTS = 1 << 18
 DTYPES = (np.dtype(np.float64), np.dtype(np.float32))
 
 
-def _matrix_property(gate: str, name: str) -> property:
-    """W of one gate over [h, x], (H, H + I)."""
+def _layer_property(name: str, doc: str) -> property:
+    """One array of the only layer of a one-layer, one-direction net."""
 
     def get(net: LSTM) -> np.ndarray:
-        return params.gate_matrix(net._weights(), gate)
+        return getattr(net._only_layer(name), name)  # type: ignore[no-any-return]
 
     def set_(net: LSTM, value: ArrayLike) -> None:
-        shape = (net.hidden_size, net.hidden_size + net.input_size)
-        matrix = exact_array(name, value, shape, net.dtype)
-        net._store(params.with_gate_matrix(net._weights(), gate, matrix))
+        setattr(net._only_layer(name), name, value)
 
-    return property(get, set_, doc=f"W_{gate} over [h, x]: (H, H + I). Read-only; assign to set it.")
-
-
-def _bias_property(gate: str, name: str) -> property:
-    """b of one gate, (H, 1)."""
-
-    def get(net: LSTM) -> np.ndarray:
-        return params.gate_bias(net._weights(), gate)
-
-    def set_(net: LSTM, value: ArrayLike) -> None:
-        if not net.bias:
-            raise ValueError(f"{name} cannot be set: this LSTM was made with bias=False")
-        column = real_array(name, value)
-        if column.shape == (net.hidden_size,):
-            column = column[:, np.newaxis]
-        column = exact_array(name, column, (net.hidden_size, 1), net.dtype)
-        net._store(params.with_gate_bias(net._weights(), gate, column))
-
-    return property(get, set_, doc=f"b_{gate}: (H, 1). Read-only; assign (H, 1) or (H,) to set it.")
+    return property(get, set_, doc=doc)
 
 
 class LSTM:
-    """A long short-term memory net of one layer and one direction.
+    """A long short-term memory net.
 
     ::
 
@@ -68,14 +50,36 @@ class LSTM:
         C_t = f ⊙ C + i ⊙ g         h_t = o ⊙ tanh(C_t)
 
     after Hochreiter and Schmidhuber (1997) with the forget gate of Gers et al. (2000), in the
-    notation of Olah, "Understanding LSTM Networks" (2015).
+    notation of Olah, "Understanding LSTM Networks" (2015). The variants are those of the ONNX LSTM
+    operator and of PyTorch's ``nn.LSTM``.
 
     Parameters
     ----------
     input_size, hidden_size : int
-        Features of x and of h, each at least 1.
+        Features of x and of C, each at least 1.
+    num_layers : int
+        Layers; each takes the outputs of the one before.
+    bidirectional : bool
+        Whether every layer runs in both directions; their outputs stand side by side.
+    reverse : bool
+        Whether a net of one direction runs from the last step to the first. Outputs stay at their
+        time positions.
+    proj_size : int
+        Features of h where they are fewer than those of C: h = W_hr (o ⊙ tanh(C)) (Sak et al. 2014).
+        0: no projection.
     bias : bool
         Whether there are biases. Without them ``bf`` and the others read as zeros.
+    peephole : bool
+        Whether i and f also see the C before, and o the new C (Gers and Schmidhuber 2000).
+    clip : float, optional
+        Bound of every gate's sum before its activation: ±clip.
+    input_forget : bool
+        Whether f = 1 - i; the weights of f are then kept and not used.
+    activations : sequence, optional
+        Functions of gates, candidate and cell output, by default Sigmoid, Tanh, Tanh; for both
+        directions six. Names of the ONNX operator in any case: Sigmoid, Tanh, Relu, Affine,
+        LeakyRelu, ThresholdedRelu, ScaledTanh, HardSigmoid, Elu, Softsign, Softplus; or tuples
+        (name, alpha) and (name, alpha, beta).
     dtype : {float64, float32}
         Of weights, states and outputs. Inputs of any real dtype are cast to it.
     init : {"glorot", "pytorch", "normal"}
@@ -90,10 +94,13 @@ class LSTM:
     Attributes
     ----------
     Wf, Wi, WC, Wo : numpy.ndarray
-        Weights over [h, x], (H, H + I); forget, input, candidate and output gate. Assigning sets
-        one; what is read is a read-only copy, so that an edit in place raises instead of being lost.
+        Of a net of one layer and direction: weights over [h, x], (H, O + I); forget, input,
+        candidate and output gate. Assigning sets one; what is read is a read-only copy, so that
+        an edit in place raises instead of being lost.
     bf, bi, bC, bo : numpy.ndarray
         Biases, (H, 1).
+    layers : tuple of Layer
+        The same arrays of every layer and direction, in the order of the states' first axis.
 
     Raises
     ------
@@ -118,44 +125,47 @@ class LSTM:
 
     """
 
-    __slots__ = (
-        "__weakref__",
-        "_backend",
-        "_bias",
-        "_dtype",
-        "_hidden_size",
-        "_input_size",
-        "_isa",
-        "_stored",
-    )
+    __slots__ = ("__weakref__", "_architecture", "_backend", "_dtype", "_isa", "_stored")
 
-    _stored: Weights | PackedWeights
+    _stored: sequence.Cells
 
     def __init__(
         self,
         input_size: int,
         hidden_size: int,
         *,
+        num_layers: int = 1,
+        bidirectional: bool = False,
+        reverse: bool = False,
+        proj_size: int = 0,
         bias: bool = True,
+        peephole: bool = False,
+        clip: float | None = None,
+        input_forget: bool = False,
+        activations: Any = None,
         dtype: DTypeLike = np.float64,
         init: Literal["glorot", "pytorch", "normal"] = "glorot",
         rng: Any = None,
         backend: Literal["native", "numpy"] = "native",
     ) -> None:
-        self._configure(input_size, hidden_size, bias, dtype, backend)
-        weights = params.initialize(init, _generator(rng), self._input_size, self._hidden_size, self._dtype)
-        if not bias:
-            weights = weights._replace(bias=np.zeros_like(weights.bias))
-        self._store(weights)
+        architecture = check(
+            input_size,
+            hidden_size,
+            num_layers,
+            bidirectional,
+            reverse,
+            proj_size,
+            bias,
+            peephole,
+            clip,
+            input_forget,
+            activations,
+        )
+        self._configure(architecture, dtype, backend)
+        self._store(params.initialize(init, _generator(rng), architecture, self._dtype))
 
-    def _configure(
-        self, input_size: int, hidden_size: int, bias: bool, dtype: DTypeLike, backend: str
-    ) -> None:
-        self._input_size = positive_size("input_size", input_size)
-        self._hidden_size = positive_size("hidden_size", hidden_size)
-        if not isinstance(bias, bool | np.bool_):
-            raise TypeError(f"bias is {bias!r}, but must be True or False")
-        self._bias = bool(bias)
+    def _configure(self, architecture: Architecture, dtype: DTypeLike, backend: str) -> None:
+        self._architecture = architecture
         self._dtype = _dtype(dtype)
         if backend not in BACKENDS:
             raise ValueError(f"backend is {backend!r}, but must be 'native' or 'numpy'")
@@ -165,17 +175,57 @@ class LSTM:
     @property
     def input_size(self) -> int:
         """Features of the input, I."""
-        return self._input_size
+        return self._architecture.input_size
 
     @property
     def hidden_size(self) -> int:
         """Hidden units, H."""
-        return self._hidden_size
+        return self._architecture.hidden_size
+
+    @property
+    def num_layers(self) -> int:
+        """Layers, L."""
+        return self._architecture.num_layers
+
+    @property
+    def bidirectional(self) -> bool:
+        """Whether every layer runs in both directions."""
+        return self._architecture.bidirectional
+
+    @property
+    def reverse(self) -> bool:
+        """Whether the net runs from the last step to the first."""
+        return self._architecture.reverse
+
+    @property
+    def proj_size(self) -> int:
+        """Features of h after the projection; 0 where there is none."""
+        return self._architecture.proj_size
 
     @property
     def bias(self) -> bool:
         """Whether the net has biases."""
-        return self._bias
+        return self._architecture.bias
+
+    @property
+    def peephole(self) -> bool:
+        """Whether the gates see C."""
+        return self._architecture.peephole
+
+    @property
+    def clip(self) -> float | None:
+        """Bound of the gates' sums, or None."""
+        return self._architecture.clip
+
+    @property
+    def input_forget(self) -> bool:
+        """Whether f = 1 - i."""
+        return self._architecture.input_forget
+
+    @property
+    def activations(self) -> tuple[str | tuple[str, float, float], ...] | None:
+        """The three activations of every direction; None for the usual ones."""
+        return self._architecture.named_activations()
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -187,32 +237,58 @@ class LSTM:
         """What computes: "native" or "numpy"."""
         return self._backend
 
-    Wf = _matrix_property("f", "Wf")
-    Wi = _matrix_property("i", "Wi")
-    WC = _matrix_property("g", "WC")
-    Wo = _matrix_property("o", "Wo")
-    bf = _bias_property("f", "bf")
-    bi = _bias_property("i", "bi")
-    bC = _bias_property("g", "bC")
-    bo = _bias_property("o", "bo")
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """Every layer and direction, in the order of the states' first axis."""
+        return tuple(Layer(self, cell) for cell in range(self._architecture.cells))
+
+    Wf = _layer_property("Wf", "W_f over [h, x]: (H, O + I). Read-only; assign to set it.")
+    Wi = _layer_property("Wi", "W_i over [h, x]: (H, O + I). Read-only; assign to set it.")
+    WC = _layer_property("WC", "W_g over [h, x]: (H, O + I). Read-only; assign to set it.")
+    Wo = _layer_property("Wo", "W_o over [h, x]: (H, O + I). Read-only; assign to set it.")
+    bf = _layer_property("bf", "b_f: (H, 1). Read-only; assign (H, 1) or (H,) to set it.")
+    bi = _layer_property("bi", "b_i: (H, 1). Read-only; assign (H, 1) or (H,) to set it.")
+    bC = _layer_property("bC", "b_g: (H, 1). Read-only; assign (H, 1) or (H,) to set it.")
+    bo = _layer_property("bo", "b_o: (H, 1). Read-only; assign (H, 1) or (H,) to set it.")
+
+    def _only_layer(self, name: str) -> Layer:
+        """The layer of a one-layer, one-direction net; AttributeError for any other."""
+        if self._architecture.cells > 1:
+            raise AttributeError(
+                f"this LSTM has {self._architecture.cells} layers and directions, each with its own {name}: "
+                f"see net.layers[k].{name}"
+            )
+        return Layer(self, 0)
 
     # What is stored is never changed in place, only replaced: a call that runs in another thread
     # keeps the weights it started with, and copies of a net share them.
 
-    def _store(self, weights: Weights) -> None:
+    def _store(self, weights: list[Weights]) -> None:
         """Keep new weights in the form that the backend computes with."""
-        self._stored = params.pack(weights, self._isa) if self._backend == "native" else weights
+        isa = self._isa if self._backend == "native" else None
+        self._stored = sequence.store(weights, self._architecture, isa)
 
-    def _take(self, weights: Weights) -> None:
+    def _store_cell(self, cell: int, weights: Weights) -> None:
+        """Keep new weights of one layer and direction."""
+        stored = list(self._stored)
+        stored[cell] = weights
+        if self._backend == "native":
+            stored[cell] = params.pack(weights, self._isa, self._architecture.cell_options(cell))
+        self._stored = tuple(stored)
+
+    def _take(self, weights: list[Weights]) -> None:
         """Keep weights from elsewhere: cast to the net's dtype, and not shared with their owner."""
         copy = self._backend != "native"  # packing copies anyway
-        self._store(Weights(*(cast(array, self._dtype, copy=copy) for array in weights)))
+        self._store([one.map(lambda array: cast(array, self._dtype, copy=copy)) for one in weights])
 
-    def _weights(self) -> Weights:
-        """The weights as plain arrays; to be read only."""
-        if isinstance(self._stored, PackedWeights):
-            return params.unpack(self._stored)
-        return self._stored
+    def _cell_weights(self, cell: int) -> Weights:
+        """One layer and direction's weights as plain arrays; to be read only."""
+        stored = self._stored[cell]
+        return params.unpack(stored) if isinstance(stored, PackedWeights) else stored
+
+    def _weights(self) -> list[Weights]:
+        """All weights as plain arrays; to be read only."""
+        return [self._cell_weights(cell) for cell in range(len(self._stored))]
 
     def forward(self, x: ArrayLike, h_prev: ArrayLike, C_prev: ArrayLike) -> States:
         """Compute one time step.
@@ -222,7 +298,8 @@ class LSTM:
         x : array_like
             (I,), (I, 1) or, for a batch, (B, I).
         h_prev, C_prev : array_like
-            (H,), (H, 1) or (1, H); for a batch (B, H) or (1, B, H).
+            (L, O) and (L, H), for a batch (L, B, O) and (L, B, H); of one layer also without the
+            first axis, or as a column.
 
         Returns
         -------
@@ -244,28 +321,30 @@ class LSTM:
         (5,)
 
         """
-        plain = _kernel.forward_plain(self._stored, x, h_prev, C_prev)
+        plain = None if self.bidirectional else _kernel.forward_plain(self._stored, x, h_prev, C_prev)
         if plain is not None:
             return plain
+        if self.bidirectional:
+            raise ValueError(
+                "a bidirectional LSTM has no single step: its second direction starts at the end; "
+                "use forward_sequence"
+            )
         array = real_array("x", x)
-        if array.shape in ((self._input_size,), (self._input_size, 1)):
+        size = self.input_size
+        if array.shape in ((size,), (size, 1)):
             batch = None
-            array = array.reshape(1, 1, self._input_size)
-        elif array.ndim == 2 and array.shape[1] == self._input_size:
+            array = array.reshape(1, 1, size)
+        elif array.ndim == 2 and array.shape[1] == size:
             batch = array.shape[0]
             array = array[:, np.newaxis]
         else:
             raise ValueError(
-                f"x has shape {array.shape}, but this LSTM takes ({self._input_size},), "
-                f"({self._input_size}, 1) or (batch, {self._input_size})"
+                f"x has shape {array.shape}, but this LSTM takes ({size},), ({size}, 1) or (batch, {size})"
             )
         # Of one feature, x of (1, 1) is a column and a batch of one.
-        extra = (1, 1, self._hidden_size) if self._input_size == 1 and batch is None else None
-        (h, C), (h_shape, C_shape) = self._states(
-            batch, extra, h_prev=real_array("h_prev", h_prev), C_prev=real_array("C_prev", C_prev)
-        )
+        (h, C), shapes = self._states("h_prev", h_prev, "C_prev", C_prev, batch, size == 1 and batch is None)
         self._run(array, h, C, None)
-        return h.reshape(h_shape), C.reshape(C_shape)
+        return h.reshape(shapes[0]), C.reshape(shapes[1])
 
     @overload
     def forward_sequence(
@@ -274,6 +353,7 @@ class LSTM:
         h0: ArrayLike | None = ...,
         C0: ArrayLike | None = ...,
         *,
+        lengths: ArrayLike | None = ...,
         return_state: Literal[False] = ...,
         out: np.ndarray | None = ...,
     ) -> np.ndarray: ...
@@ -284,6 +364,7 @@ class LSTM:
         h0: ArrayLike | None = ...,
         C0: ArrayLike | None = ...,
         *,
+        lengths: ArrayLike | None = ...,
         return_state: Literal[True],
         out: np.ndarray | None = ...,
     ) -> tuple[np.ndarray, States]: ...
@@ -294,6 +375,7 @@ class LSTM:
         h0: ArrayLike | None = ...,
         C0: ArrayLike | None = ...,
         *,
+        lengths: ArrayLike | None = ...,
         return_state: bool,
         out: np.ndarray | None = ...,
     ) -> np.ndarray | tuple[np.ndarray, States]: ...
@@ -303,6 +385,7 @@ class LSTM:
         h0: ArrayLike | None = None,
         C0: ArrayLike | None = None,
         *,
+        lengths: ArrayLike | None = None,
         return_state: bool = False,
         out: np.ndarray | None = None,
     ) -> np.ndarray | tuple[np.ndarray, States]:
@@ -313,8 +396,13 @@ class LSTM:
         X : array_like
             (T, I) or (B, T, I).
         h0, C0 : array_like, optional
-            States before the first step, zeros where not given: (H,), (1, H) or (H, 1); for a batch
-            (B, H) or (1, B, H).
+            States before the first step, zeros where not given: (L D, O) and (L D, H), for a batch
+            (L D, B, O) and (L D, B, H); for one layer and direction also without the first axis, or
+            as a column.
+        lengths : array_like of int, optional
+            Steps of every row of a batch, (B,), each from 0 to T. What stands past a row's length is
+            not read; outputs there are zero, the states are those of the row's last step (those given,
+            where there is none), and a reverse direction starts at it.
         return_state : bool
             Whether to return the last states too.
         out : numpy.ndarray, optional
@@ -324,17 +412,17 @@ class LSTM:
         Returns
         -------
         Y : numpy.ndarray
-            h of every step, (T, H) or (B, T, H); `out` itself where that was given.
+            h of every step, (T, D O) or (B, T, D O); `out` itself where that was given.
         (h_n, C_n) : tuple of numpy.ndarray
             With `return_state`: the states after the last step, each in the shape it was given in;
-            where neither was given, (1, H) or (1, B, H).
+            where neither was given, with the L D axis.
 
         Raises
         ------
         ValueError
-            Where a shape does not fit, or `out` cannot be written.
+            Where a shape or a length does not fit, or `out` cannot be written.
         TypeError
-            Where a dtype is not real, or that of `out` is not the net's.
+            Where a dtype is not real, that of `lengths` not an integer's, or that of `out` not the net's.
 
         Examples
         --------
@@ -352,33 +440,76 @@ class LSTM:
         True
 
         """
+        array, batch = self._inputs(X)
+        shape = (*array.shape[:2], self._architecture.output_size)
+        rows = _lengths(lengths, batch, array.shape[1])
+        if out is not None:
+            check_out(out, shape[1:] if batch is None else shape, self._dtype)
+        (h, C), shapes = self._states("h0", h0, "C0", C0, batch)
+        direct = out is not None and is_usable(out) and not np.may_share_memory(out, array)
+        Y = out.view(np.ndarray) if out is not None and direct else np.empty(shape, self._dtype)
+        if batch is None and direct:
+            Y = Y[np.newaxis]
+        self._run(array, h, C, Y, rows)
+        if out is not None and not direct:
+            out[...] = Y.reshape(out.shape)
+        result = out if out is not None else Y[0] if batch is None else Y
+        if return_state:
+            return result, (h.reshape(shapes[0]), C.reshape(shapes[1]))
+        return result
+
+    def _inputs(self, X: ArrayLike) -> tuple[np.ndarray, int | None]:
+        """X as (B, T, I), and B, or None where X is a single sequence."""
+        size = self.input_size
         array = real_array("X", X)
         if array.ndim not in (2, 3):
             raise ValueError(
-                f"X has shape {array.shape}, but must be (time, {self._input_size}) or "
-                f"(batch, time, {self._input_size})"
+                f"X has shape {array.shape}, but must be (time, {size}) or (batch, time, {size})"
             )
-        if array.shape[-1] != self._input_size:
+        if array.shape[-1] != size:
             raise ValueError(
                 f"X has {array.shape[-1]} features a step, but this LSTM takes "
-                f"input_size={self._input_size} (X.shape is {array.shape})"
+                f"input_size={size} (X.shape is {array.shape})"
             )
-        shape = (*array.shape[:-1], self._hidden_size)
-        batch = None if array.ndim == 2 else array.shape[0]
-        if batch is None:
-            array = array[np.newaxis]
-        if out is not None:
-            check_out(out, shape, self._dtype)
-        (h, C), (h_shape, C_shape) = self._states(batch, None, h0=h0, C0=C0)
-        direct = out is not None and is_usable(out) and not np.may_share_memory(out, array)
-        Y = out.view(np.ndarray) if out is not None and direct else np.empty(shape, self._dtype)
-        self._run(array, h, C, Y.reshape(array.shape[0], array.shape[1], self._hidden_size))
-        if out is not None and not direct:
-            out[...] = Y
-        result = Y if out is None else out
-        if return_state:
-            return result, (h.reshape(h_shape), C.reshape(C_shape))
-        return result
+        return (array[np.newaxis], None) if array.ndim == 2 else (array, array.shape[0])
+
+    def trace(
+        self,
+        X: ArrayLike,
+        h0: ArrayLike | None = None,
+        C0: ArrayLike | None = None,
+        *,
+        lengths: ArrayLike | None = None,
+    ) -> Trace:
+        """Compute the gates of every step, to look at; `lstm.plot.gates` draws them.
+
+        Parameters
+        ----------
+        X, h0, C0, lengths : array_like
+            As for `forward_sequence`.
+
+        Returns
+        -------
+        Trace
+            A named tuple of i, f, g, o, C and h: (L D, T, H) or (L D, B, T, H) each, O for H in h.
+            The values are those that `forward_sequence` computes, bit for bit.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As for `forward_sequence`.
+
+        Examples
+        --------
+        >>> trace = LSTM(3, 5, rng=0).trace(np.ones((20, 3)))
+        >>> trace.f.shape
+        (1, 20, 5)
+        """
+        array, batch = self._inputs(X)
+        rows = _lengths(lengths, batch, array.shape[1])
+        (h, C), _ = self._states("h0", h0, "C0", C0, batch)
+        whole = traces.trace(self._stored, self._architecture, self._dtype, array, h, C, rows)
+        return Trace(*(values[:, 0] for values in whole)) if batch is None else whole
 
     def stream(self, batch_size: int | None = None) -> Stream:
         """Start a stream: time steps as they arrive, the state carried along from zeros.
@@ -392,63 +523,72 @@ class LSTM:
         -------
         Stream
 
+        Raises
+        ------
+        ValueError
+            Where the net runs from the end of a sequence, which a stream does not have.
+
         Examples
         --------
         >>> stream = LSTM(3, 5, rng=0).stream()
         >>> stream.step([1.0, 0.0, 2.0]).shape
         (5,)
         """
+        if self.bidirectional or self.reverse:
+            which = "bidirectional=True" if self.bidirectional else "reverse=True"
+            raise ValueError(f"an LSTM with {which} starts at the end of a sequence, and a stream has none")
         return Stream(self, None if batch_size is None else positive_size("batch_size", batch_size))
 
-    def _run(self, X: np.ndarray, h: np.ndarray, C: np.ndarray, Y: np.ndarray | None) -> None:
-        """X (B, T, I) of any real dtype, h (B, H), C (B, H) in and out, Y (B, T, H) or None.
-
-        What the kernel cannot work on is copied for some steps at a time, so that the memory taken
-        does not grow with T.
-        """
-        stored = self._stored  # of one moment, whatever another thread assigns
-        chunk = X.shape[1]
-        if X.dtype != self._dtype or not is_usable(X):
-            chunk = max(1, CONVERTED_ELEMENTS // max(1, X.shape[0] * X.shape[2]))
-        for first in range(0, X.shape[1], max(1, chunk)):
-            steps = slice(first, first + chunk)
-            inputs = usable_rows(X[:, steps], self._dtype)
-            outputs = None if Y is None else Y[:, steps]
-            if isinstance(stored, PackedWeights):
-                _kernel.forward_sequence(stored, inputs, h, C, outputs)
-            else:
-                reference.forward_sequence(stored, inputs, h, C, outputs)
+    def _run(
+        self,
+        X: np.ndarray,
+        h: np.ndarray,
+        C: np.ndarray,
+        Y: np.ndarray | None,
+        lengths: np.ndarray | None = None,
+    ) -> None:
+        """X (B, T, I) of any real dtype, h (L D, B, O), C (L D, B, H) in and out, Y (B, T, D O) or None."""
+        sequence.run(self._stored, self._architecture, self._dtype, X, h, C, Y, lengths)
 
     def _states(
-        self, batch: int | None, extra: tuple[int, ...] | None, **given: ArrayLike | None
-    ) -> tuple[list[np.ndarray], list[tuple[int, ...]]]:
-        """New (B, H) arrays of the two states, zeros where None, and the shapes to return them in.
+        self,
+        h_name: str,
+        h: ArrayLike | None,
+        C_name: str,
+        C: ArrayLike | None,
+        batch: int | None,
+        is_column: bool = False,
+    ) -> tuple[tuple[np.ndarray, np.ndarray], list[tuple[int, ...]]]:
+        """New h (L D, B, O) and C (L D, B, H), zeros where None, and the shapes to return them in.
 
-        `extra` is one more shape to allow. A state that is not given comes back in the shape of the
-        other one.
+        A state that is not given comes back in the form of the other one. `is_column`: states of a
+        batch of one are allowed too.
         """
-        hidden = self._hidden_size
-        rows = 1 if batch is None else batch
-        allowed: tuple[tuple[int, ...], ...] = ((hidden,), (1, hidden), (hidden, 1))
-        if batch is not None:
-            allowed = ((batch, hidden), (1, batch, hidden))
-        if extra is not None:
-            allowed += (extra,)
-        arrays = {name: real_array(name, value) for name, value in given.items() if value is not None}
-        for name, array in arrays.items():
+        cells, rows = self._architecture.cells, 1 if batch is None else batch
+        sizes = (self._architecture.state_size, self.hidden_size)
+        arrays: list[np.ndarray | None] = []
+        forms = []
+        for name, value, size in ((h_name, h, sizes[0]), (C_name, C, sizes[1])):
+            if value is None:
+                arrays.append(None)
+                continue
+            allowed = _state_shapes(cells, batch, size, is_column)
+            array = real_array(name, value)
             if array.shape not in allowed:
                 expected = " or ".join(map(str, allowed))
                 raise ValueError(f"{name} has shape {array.shape}, but must be {expected}")
+            arrays.append(array)
+            forms.append(allowed.index(array.shape))
         states, shapes = [], []
-        default = (1, hidden) if batch is None else (1, batch, hidden)
-        for name in given:
-            if name in arrays:
-                states.append(cast(arrays[name].reshape(rows, hidden), self._dtype))
+        for given, size in zip(arrays, sizes, strict=True):
+            if given is None:
+                states.append(np.zeros((cells, rows, size), self._dtype))
+                default = (cells, size) if batch is None else (cells, rows, size)
+                shapes.append(_state_shapes(cells, batch, size, is_column)[forms[0]] if forms else default)
             else:
-                states.append(np.zeros((rows, hidden), self._dtype))
-            others = [array.shape for array in arrays.values()]
-            shapes.append(arrays[name].shape if name in arrays else (*others, default)[0])
-        return states, shapes
+                states.append(cast(given.reshape(cells, rows, size), self._dtype))
+                shapes.append(given.shape)
+        return (states[0], states[1]), shapes
 
     def state_dict(self) -> dict[str, np.ndarray]:
         """Return the weights under PyTorch's names, in its shapes and gate order.
@@ -456,8 +596,10 @@ class LSTM:
         Returns
         -------
         dict of str to numpy.ndarray
-            ``weight_ih_l0`` (4H, I), ``weight_hh_l0`` (4H, H) and, with biases, ``bias_ih_l0``
-            (4H,), which holds the one bias the net keeps, and ``bias_hh_l0`` (4H,), zeros. New
+            ``weight_ih_l0`` (4H, I), ``weight_hh_l0`` (4H, O) and, with biases, ``bias_ih_l0``
+            (4H,), which holds the one bias the net keeps, and ``bias_hh_l0`` (4H,), zeros; with a
+            projection ``weight_hr_l0`` (O, H), with peepholes ``weight_ch_l0`` (3H,), order i, f, o.
+            So for every layer ``l{k}`` and, with the ending ``_reverse``, its second direction. New
             arrays of the net's dtype.
 
         Examples
@@ -466,7 +608,7 @@ class LSTM:
         ['weight_ih_l0', 'weight_hh_l0', 'bias_ih_l0', 'bias_hh_l0']
 
         """
-        return params.to_state_dict(self._weights(), self._bias)
+        return params.to_state_dict(self._weights(), self._architecture)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Set all weights from arrays under PyTorch's names; the two biases are added.
@@ -490,13 +632,20 @@ class LSTM:
         >>> net.load_state_dict(LSTM(3, 5, rng=1).state_dict())
 
         """
-        weights, bias, _ = params.from_state_dict(state)
-        sizes = (weights.input.shape[2], weights.hidden.shape[2], bias)
-        expected = (self._input_size, self._hidden_size, self._bias)
-        if sizes != expected:
-            names = ("input_size", "hidden_size", "bias")
-            got = ", ".join(f"{n}={v}" for n, v in zip(names, sizes, strict=True))
-            want = ", ".join(f"{n}={v}" for n, v in zip(names, expected, strict=True))
+        weights, found, _ = params.from_state_dict(state)
+        names = (
+            "input_size",
+            "hidden_size",
+            "num_layers",
+            "bidirectional",
+            "proj_size",
+            "bias",
+            "peephole",
+        )
+        differing = [n for n in names if getattr(found, n) != getattr(self._architecture, n)]
+        if differing:
+            got = ", ".join(f"{n}={getattr(found, n)}" for n in differing)
+            want = ", ".join(f"{n}={getattr(self._architecture, n)}" for n in differing)
             raise ValueError(f"the state dict is of an LSTM with {got}, but this one has {want}")
         self._take(weights)
 
@@ -505,15 +654,21 @@ class LSTM:
         cls,
         state: Mapping[str, Any],
         *,
+        reverse: bool = False,
+        clip: float | None = None,
+        input_forget: bool = False,
+        activations: Any = None,
         dtype: DTypeLike | None = None,
         backend: Literal["native", "numpy"] = "native",
     ) -> Self:
-        """Make a net from arrays under PyTorch's names; the sizes follow from their shapes.
+        """Make a net from arrays under PyTorch's names; the sizes follow from names and shapes.
 
         Parameters
         ----------
         state : mapping of str to array_like
             As `state_dict` returns it.
+        reverse, clip, input_forget, activations
+            As for the class: what the arrays do not tell.
         dtype : {None, float64, float32}
             None: float32 where all arrays are of float32 or float16, else float64.
         backend : {"native", "numpy"}
@@ -534,15 +689,22 @@ class LSTM:
         LSTM(3, 5, dtype=float32)
 
         """
-        weights, bias, found = params.from_state_dict(state)
-        net = cls.__new__(cls)
-        net._configure(
-            weights.input.shape[2],
-            weights.hidden.shape[2],
-            bias,
-            found if dtype is None else dtype,
-            backend,
+        weights, found, found_dtype = params.from_state_dict(state)
+        architecture = check(
+            found.input_size,
+            found.hidden_size,
+            found.num_layers,
+            found.bidirectional,
+            reverse,
+            found.proj_size,
+            found.bias,
+            found.peephole,
+            clip,
+            input_forget,
+            activations,
         )
+        net = cls.__new__(cls)
+        net._configure(architecture, found_dtype if dtype is None else dtype, backend)
         net._take(weights)
         return net
 
@@ -571,14 +733,16 @@ class LSTM:
 
     def __getstate__(self) -> tuple[dict[str, Any] | None, dict[str, Any]]:
         attributes, slots = self._attributes()
-        slots["_stored"] = tuple(self._weights())
+        slots["_stored"] = [tuple(weights) for weights in self._weights()]
+        slots["_architecture"] = self._architecture._asdict()
         del slots["_isa"]
         return attributes, slots
 
     def __setstate__(self, state: tuple[dict[str, Any] | None, dict[str, Any]]) -> None:
         attributes, slots = state
         slots = {**slots, "_isa": _kernel.DEFAULT_ISA}
-        weights = Weights(*slots.pop("_stored"))
+        slots["_architecture"] = Architecture(**slots["_architecture"])
+        weights = [Weights(*arrays) for arrays in slots.pop("_stored")]
         self._set_attributes(attributes, slots)
         self._store(weights)
 
@@ -615,11 +779,39 @@ class LSTM:
         return net
 
     def __repr__(self) -> str:
-        options = [str(self._input_size), str(self._hidden_size)]
-        options += [] if self._bias else ["bias=False"]
+        options = [str(self.input_size), str(self.hidden_size)]
+        options += [f"{name}={value!r}" for name, value in self._architecture.described().items()]
         options += [f"dtype={self._dtype.name}"]
         options += [] if self._backend == "native" else [f"backend={self._backend!r}"]
         return f"{type(self).__name__}({', '.join(options)})"
+
+
+def _state_shapes(cells: int, batch: int | None, size: int, is_column: bool) -> list[tuple[int, ...]]:
+    """The shapes that a state of `size` features may have; the same form at the same place for any size."""
+    if batch is not None:
+        return [(batch, size), (1, batch, size)] if cells == 1 else [(cells, batch, size)]
+    shapes: list[tuple[int, ...]] = [(size,), (1, size), (size, 1)] if cells == 1 else [(cells, size)]
+    return [*shapes, (cells, 1, size)] if is_column else shapes
+
+
+def _lengths(lengths: ArrayLike | None, batch: int | None, time: int) -> np.ndarray | None:
+    """Steps of every row, (B,) of intp; None where all rows have all steps."""
+    if lengths is None:
+        return None
+    array = real_array("lengths", lengths)
+    if array.dtype.kind not in "iu" and array.size > 0:
+        raise TypeError(f"lengths has dtype {array.dtype}, but must have one of integers")
+    if batch is None:
+        raise ValueError("lengths is given, but X is a single sequence; it goes with X of (batch, time, ...)")
+    if array.shape != (batch,):
+        raise ValueError(f"lengths has shape {array.shape}, but must be {(batch,)}")
+    if batch and not (int(array.min()) >= 0 and int(array.max()) <= time):
+        raise ValueError(
+            f"lengths has values from {array.min()} to {array.max()}, but they must be from 0 to {time}, "
+            "the steps of X"
+        )
+    rows = array.astype(np.intp)
+    return None if bool((rows == time).all()) else rows
 
 
 def _dtype(value: DTypeLike) -> np.dtype[Any]:

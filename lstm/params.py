@@ -1,19 +1,22 @@
-"""The weights of one layer and direction: initial values, names, and the kernel's packed layout.
+"""The weights of a net's layers and directions: initial values, names, and the kernel's packed layout.
 
 This is the one place in Python that knows the order of the gates; csrc/lstm_kernels.h holds the same
 order as ``GATE_I … GATE_O``.
 
-Shapes: I input, H hidden, L lanes of a vector, P = ceil(H / L) panels.
+Shapes: I input, H hidden, O features of h, L lanes of a vector, P = ceil(H / L) panels.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import mmap
+import re
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import _kernel
+from . import _kernel, activations
+from .architecture import PLAIN, Architecture, Options
 from .checks import real_array
 
 GATES = ("i", "f", "g", "o")
@@ -21,48 +24,83 @@ GATES = ("i", "f", "g", "o")
 
 INITS = ("glorot", "pytorch", "normal")
 
+PEEPHOLES = ("i", "f", "o")
+"""Order of the gates in every array of three peepholes."""
+
 CACHE_LINE = 64
+# Weights of at least this many bytes get memory of their own, which goes back to the system with them.
+OWN_MEMORY = 1 << 20
 
 
 class Weights(NamedTuple):
-    """One layer's weights as plain arrays, gates in the order of `GATES`."""
+    """The weights of one layer and direction as plain arrays, gates in the order of `GATES`."""
 
     input: np.ndarray  # (4, H, I)
-    hidden: np.ndarray  # (4, H, H)
+    hidden: np.ndarray  # (4, H, O)
     bias: np.ndarray  # (4, H)
+    peephole: np.ndarray | None = None  # (3, H), in the order of `PEEPHOLES`
+    projection: np.ndarray | None = None  # (O, H)
+
+    def map(self, function: Callable[[np.ndarray], np.ndarray]) -> Weights:
+        """These weights with `function` applied to every array there is."""
+        return Weights(*(None if array is None else function(array) for array in self))  # type: ignore[arg-type]
 
 
 PackedWeights = _kernel.PackedWeights
 
 
 def initialize(
-    init: str, rng: np.random.Generator, input_size: int, hidden_size: int, dtype: np.dtype[Any]
-) -> Weights:
-    """Draw new weights: (4, H, I), (4, H, H), (4, H).
+    init: str, rng: np.random.Generator, architecture: Architecture, dtype: np.dtype[Any]
+) -> list[Weights]:
+    """Draw new weights for all layers and directions, in the order of the states' first axis.
 
     "glorot" is Keras's choice gate by gate: Glorot-uniform input weights, orthogonal recurrent
-    weights, a forget bias of 1 (Jozefowicz et al. 2015). "pytorch" draws all uniformly within
-    1/sqrt(H). "normal" draws standard normal weights and has zero biases.
+    weights, a forget bias of 1 (Jozefowicz et al. 2015), zero peepholes. "pytorch" draws all uniformly
+    within 1/sqrt(H). "normal" draws standard normal weights and has zero biases.
     """
-    input_shape = (4, hidden_size, input_size)
-    hidden_shape = (4, hidden_size, hidden_size)
+    drawn = []
+    for cell in range(architecture.cells):
+        weights = _initialize_cell(init, rng, architecture, architecture.cell_input_size(cell))
+        if not architecture.bias:
+            weights = weights._replace(bias=np.zeros_like(weights.bias))
+        drawn.append(weights.map(lambda array: array.astype(dtype)))
+    return drawn
+
+
+def _initialize_cell(
+    init: str, rng: np.random.Generator, architecture: Architecture, input_size: int
+) -> Weights:
+    """One cell's weights in float64."""
+    hidden_size, state_size = architecture.hidden_size, architecture.state_size
+    shapes = {"input": (4, hidden_size, input_size), "hidden": (4, hidden_size, state_size)}
     bias = np.zeros((4, hidden_size))
+    extra: dict[str, tuple[int, ...]] = {}
+    if architecture.peephole:
+        extra["peephole"] = (3, hidden_size)
+    if architecture.proj_size:
+        extra["projection"] = (state_size, hidden_size)
     if init == "glorot":
         limit = np.sqrt(6.0 / (input_size + hidden_size))
-        input_weights = rng.uniform(-limit, limit, input_shape)
-        hidden_weights = np.stack([_orthogonal(rng, hidden_size) for _ in GATES])
+        input_weights = rng.uniform(-limit, limit, shapes["input"])
+        hidden_weights = np.stack([_orthogonal(rng, hidden_size)[:, :state_size] for _ in GATES])
         bias[GATES.index("f")] = 1.0
+        others = {name: np.zeros(shape) for name, shape in extra.items()}
+        if "projection" in extra:
+            limit = np.sqrt(6.0 / (hidden_size + state_size))
+            others["projection"] = rng.uniform(-limit, limit, extra["projection"])
     elif init == "pytorch":
         limit = 1.0 / np.sqrt(hidden_size)
-        input_weights = rng.uniform(-limit, limit, input_shape)
-        hidden_weights = rng.uniform(-limit, limit, hidden_shape)
+        input_weights = rng.uniform(-limit, limit, shapes["input"])
+        hidden_weights = rng.uniform(-limit, limit, shapes["hidden"])
         bias = rng.uniform(-limit, limit, bias.shape)
+        others = {name: rng.uniform(-limit, limit, shape) for name, shape in extra.items()}
     elif init == "normal":
-        input_weights = rng.standard_normal(input_shape)
-        hidden_weights = rng.standard_normal(hidden_shape)
+        input_weights = rng.standard_normal(shapes["input"])
+        hidden_weights = rng.standard_normal(shapes["hidden"])
+        others = {name: rng.standard_normal(shape) for name, shape in extra.items()}
     else:
         raise ValueError(f"init is {init!r}, but must be one of {', '.join(map(repr, INITS))}")
-    return Weights(*(w.astype(dtype) for w in (input_weights, hidden_weights, bias)))
+    return Weights(input_weights, hidden_weights, bias, **others)
 
 
 def _orthogonal(rng: np.random.Generator, size: int) -> np.ndarray:
@@ -72,7 +110,7 @@ def _orthogonal(rng: np.random.Generator, size: int) -> np.ndarray:
 
 
 def gate_matrix(weights: Weights, gate: str) -> np.ndarray:
-    """W of one gate over [h, x]: (H, H + I), read-only."""
+    """W of one gate over [h, x]: (H, O + I), read-only."""
     k = GATES.index(gate)
     matrix = np.concatenate([weights.hidden[k], weights.input[k]], axis=1)
     matrix.flags.writeable = False
@@ -80,11 +118,11 @@ def gate_matrix(weights: Weights, gate: str) -> np.ndarray:
 
 
 def with_gate_matrix(weights: Weights, gate: str, matrix: np.ndarray) -> Weights:
-    """The weights with one gate's (H, H + I) matrix over [h, x] replaced."""
+    """The weights with one gate's (H, O + I) matrix over [h, x] replaced."""
     k = GATES.index(gate)
-    hidden_size = weights.bias.shape[1]
+    state_size = weights.hidden.shape[2]
     hidden, input_ = weights.hidden.copy(), weights.input.copy()
-    hidden[k], input_[k] = matrix[:, :hidden_size], matrix[:, hidden_size:]
+    hidden[k], input_[k] = matrix[:, :state_size], matrix[:, state_size:]
     return weights._replace(hidden=hidden, input=input_)
 
 
@@ -102,21 +140,48 @@ def with_gate_bias(weights: Weights, gate: str, column: np.ndarray) -> Weights:
     return weights._replace(bias=bias)
 
 
-def to_state_dict(weights: Weights, bias: bool) -> dict[str, np.ndarray]:
-    """PyTorch's names and shapes: (4H, I), (4H, H) and, with `bias`, twice (4H,)."""
-    rows = weights.bias.size
-    state: dict[str, np.ndarray] = {
-        "weight_ih_l0": weights.input.reshape(rows, -1).copy(),
-        "weight_hh_l0": weights.hidden.reshape(rows, -1).copy(),
-    }
-    if bias:
-        state["bias_ih_l0"] = weights.bias.reshape(rows).copy()
-        state["bias_hh_l0"] = np.zeros_like(state["bias_ih_l0"])
+def gate_peephole(weights: Weights, gate: str) -> np.ndarray:
+    """The peephole of one gate as a column: (H, 1), read-only; zeros where there is none."""
+    column = np.zeros((weights.bias.shape[1], 1), weights.bias.dtype)
+    if weights.peephole is not None:
+        column[:, 0] = weights.peephole[PEEPHOLES.index(gate)]
+    column.flags.writeable = False
+    return column
+
+
+def with_gate_peephole(weights: Weights, gate: str, column: np.ndarray) -> Weights:
+    """The weights with one gate's peephole replaced by `column`, (H, 1)."""
+    assert weights.peephole is not None
+    peephole = weights.peephole.copy()
+    peephole[PEEPHOLES.index(gate)] = column[:, 0]
+    return weights._replace(peephole=peephole)
+
+
+def to_state_dict(weights: list[Weights], architecture: Architecture) -> dict[str, np.ndarray]:
+    """PyTorch's names and shapes: (4H, I), (4H, O), twice (4H,), (O, H); peepholes (3H,)."""
+    state: dict[str, np.ndarray] = {}
+    for cell, one in enumerate(weights):
+        suffix = architecture.suffix(cell)
+        rows = one.bias.size
+        state[f"weight_ih{suffix}"] = one.input.reshape(rows, -1).copy()
+        state[f"weight_hh{suffix}"] = one.hidden.reshape(rows, -1).copy()
+        if architecture.bias:
+            state[f"bias_ih{suffix}"] = one.bias.reshape(rows).copy()
+            state[f"bias_hh{suffix}"] = np.zeros_like(state[f"bias_ih{suffix}"])
+        if one.projection is not None:
+            state[f"weight_hr{suffix}"] = one.projection.copy()
+        if one.peephole is not None:
+            state[f"weight_ch{suffix}"] = one.peephole.reshape(-1).copy()
     return state
 
 
-def from_state_dict(state: Mapping[str, Any]) -> tuple[Weights, bool, np.dtype[Any]]:
-    """The weights of a state dict, whether it has biases, and the dtype for a net of them.
+NAME = re.compile(
+    r"(weight_ih|weight_hh|weight_hr|weight_ch|bias_ih|bias_hh)_l(0|[1-9][0-9]{0,5})(_reverse)?"
+)
+
+
+def from_state_dict(state: Mapping[str, Any]) -> tuple[list[Weights], Architecture, np.dtype[Any]]:
+    """The weights of a state dict, the architecture that they tell, and the dtype for a net of them.
 
     That is float32 where all arrays are of float32 or float16, else float64. ValueError or TypeError is
     raised if it is no state dict. The two biases are added in float64, which rounds a sum of float32
@@ -125,86 +190,204 @@ def from_state_dict(state: Mapping[str, Any]) -> tuple[Weights, bool, np.dtype[A
     """
     if not isinstance(state, Mapping):
         raise TypeError(f"the state dict is a {type(state).__name__}, but must map names to arrays")
-    needed = ("weight_ih_l0", "weight_hh_l0")
-    optional = ("bias_ih_l0", "bias_hh_l0")
-    missing = [name for name in needed if name not in state]
-    has_bias = any(name in state for name in optional)
-    if has_bias:
-        missing += [name for name in optional if name not in state]
-    unexpected = [str(name) for name in state if name not in needed + optional]
-    if missing or unexpected:
-        problems = [f"lacks {', '.join(missing)}"] if missing else []
-        problems += [f"has {', '.join(unexpected)}"] if unexpected else []
-        raise ValueError(
-            f"the state dict {' and '.join(problems)}; a one-layer LSTM has "
-            f"{', '.join(needed)} and, with biases, {', '.join(optional)}"
-        )
-    arrays = {name: real_array(name, state[name]) for name in (*needed, *optional) if name in state}
+    architecture = _named_architecture(state)
+    arrays = {name: real_array(name, value) for name, value in state.items()}
+    architecture = _sized_architecture(architecture, arrays)
     is_single = all(array.dtype in (np.float32, np.float16) for array in arrays.values())
-    input_weights, hidden_weights = arrays["weight_ih_l0"], arrays["weight_hh_l0"]
-    hidden_size = hidden_weights.shape[1] if hidden_weights.ndim == 2 else 0
-    if hidden_size == 0 or hidden_weights.shape[0] != 4 * hidden_size:
+    weights = [_cell_weights(architecture, arrays, cell) for cell in range(architecture.cells)]
+    return weights, architecture, np.dtype(np.float32 if is_single else np.float64)
+
+
+def _cell_names(architecture: Architecture, cell: int) -> list[str]:
+    """The names of one cell's arrays in a state dict."""
+    kinds = ["weight_ih", "weight_hh"]
+    kinds += ["bias_ih", "bias_hh"] if architecture.bias else []
+    kinds += ["weight_hr"] if architecture.proj_size else []
+    kinds += ["weight_ch"] if architecture.peephole else []
+    return [kind + architecture.suffix(cell) for kind in kinds]
+
+
+def _named_architecture(state: Mapping[str, Any]) -> Architecture:
+    """What the names alone tell, sizes of 1 where there is something; ValueError where they do not fit."""
+    names = [NAME.fullmatch(name) if isinstance(name, str) else None for name in state]
+    found = [name for name in names if name is not None]
+    kinds = {name[1] for name in found}
+    last_layer = max((int(name[2]) for name in found), default=0)
+    # More layers than names would be a claim that no file backs.
+    architecture = Architecture(
+        1,
+        1,
+        num_layers=min(last_layer, len(found)) + 1,
+        bidirectional=any(name[3] for name in found),
+        proj_size=int("weight_hr" in kinds),
+        bias=bool({"bias_ih", "bias_hh"} & kinds),
+        peephole="weight_ch" in kinds,
+    )
+    needed = [name for cell in range(architecture.cells) for name in _cell_names(architecture, cell)]
+    missing = [name for name in needed if name not in state]
+    unexpected = [str(name) for name in state if name not in set(needed)]
+    if missing or unexpected:
+        problems = [f"lacks {_listed(missing)}"] if missing else []
+        problems += [f"has {_listed(unexpected)}"] if unexpected else []
         raise ValueError(
-            f"weight_hh_l0 has shape {hidden_weights.shape}, but must be (4 * hidden_size, hidden_size)"
+            f"the state dict {' and '.join(problems)}; a layer has weight_ih_l0, weight_hh_l0 and, where "
+            "there are biases, bias_ih_l0, bias_hh_l0, a projection, weight_hr_l0, peepholes, weight_ch_l0"
         )
-    rows = 4 * hidden_size
-    if input_weights.ndim != 2 or input_weights.shape[0] != rows or input_weights.shape[1] == 0:
+    return architecture
+
+
+def _listed(names: list[str]) -> str:
+    """The first of many names."""
+    rest = len(names) - 8
+    return ", ".join(names[:8]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def _sized_architecture(architecture: Architecture, arrays: dict[str, np.ndarray]) -> Architecture:
+    """The architecture with its sizes; ValueError where the arrays' shapes do not fit together."""
+    hidden_weights, input_weights = arrays["weight_hh_l0"], arrays["weight_ih_l0"]
+    width = hidden_weights.shape[1] if hidden_weights.ndim == 2 else 0
+    hidden_size = hidden_weights.shape[0] // 4 if width else 0
+    proj_size = width if architecture.proj_size else 0
+    if (
+        hidden_size == 0
+        or hidden_weights.shape[0] != 4 * hidden_size
+        or (not proj_size and width != hidden_size)
+    ):
         raise ValueError(
-            f"weight_ih_l0 has shape {input_weights.shape}, but must be ({rows}, input_size) "
+            f"weight_hh_l0 has shape {hidden_weights.shape}, but must be (4 * hidden_size, hidden_size), "
+            "or (4 * hidden_size, proj_size) with a projection"
+        )
+    if proj_size >= hidden_size:
+        raise ValueError(
+            f"weight_hh_l0 has shape {hidden_weights.shape}, but proj_size={proj_size} must be smaller than "
+            f"hidden_size={hidden_size}"
+        )
+    if input_weights.ndim != 2 or input_weights.shape[1] == 0:
+        raise ValueError(
+            f"weight_ih_l0 has shape {input_weights.shape}, but must be ({4 * hidden_size}, input_size) "
             f"to fit weight_hh_l0 of {hidden_weights.shape}"
         )
-    for name in optional:
-        if name in arrays and arrays[name].shape != (rows,):
-            raise ValueError(f"{name} has shape {arrays[name].shape}, but must be ({rows},)")
-    if has_bias:
-        first, second = (arrays[name].astype(np.float64, copy=False) for name in optional)
+    sized = architecture._replace(
+        input_size=input_weights.shape[1], hidden_size=hidden_size, proj_size=proj_size
+    )
+    for cell in range(sized.cells):
+        for name, shape in _cell_shapes(sized, cell).items():
+            if arrays[name].shape != shape:
+                expected = f"({shape[0]}, input_size)" if name == "weight_ih_l0" else str(shape)
+                raise ValueError(
+                    f"{name} has shape {arrays[name].shape}, but must be {expected} "
+                    f"to fit weight_hh_l0 of {hidden_weights.shape}"
+                )
+    return sized
+
+
+def _cell_shapes(architecture: Architecture, cell: int) -> dict[str, tuple[int, ...]]:
+    """The shapes of one cell's arrays in a state dict."""
+    hidden, state = architecture.hidden_size, architecture.state_size
+    shapes: dict[str, tuple[int, ...]] = {
+        "weight_ih": (4 * hidden, architecture.cell_input_size(cell)),
+        "weight_hh": (4 * hidden, state),
+        "bias_ih": (4 * hidden,),
+        "bias_hh": (4 * hidden,),
+        "weight_hr": (state, hidden),
+        "weight_ch": (3 * hidden,),
+    }
+    names = _cell_names(architecture, cell)
+    return {name: shapes[name.removesuffix(architecture.suffix(cell))] for name in names}
+
+
+def _cell_weights(architecture: Architecture, arrays: dict[str, np.ndarray], cell: int) -> Weights:
+    """One cell's weights from checked arrays."""
+    suffix = architecture.suffix(cell)
+    hidden = architecture.hidden_size
+    input_weights = arrays[f"weight_ih{suffix}"]
+    bias = np.zeros(4 * hidden, input_weights.dtype)
+    if architecture.bias:
+        first = arrays[f"bias_ih{suffix}"].astype(np.float64, copy=False)
+        second = arrays[f"bias_hh{suffix}"].astype(np.float64, copy=False)
         with np.errstate(all="ignore"):
             bias = np.where(second == 0, first, first + second)
-    else:
-        bias = np.zeros(rows, input_weights.dtype)
-    return (
-        Weights(
-            input_weights.reshape(4, hidden_size, -1),
-            hidden_weights.reshape(4, hidden_size, hidden_size),
-            bias.reshape(4, hidden_size),
-        ),
-        has_bias,
-        np.dtype(np.float32 if is_single else np.float64),
+    peephole = arrays.get(f"weight_ch{suffix}")
+    return Weights(
+        input_weights.reshape(4, hidden, -1),
+        arrays[f"weight_hh{suffix}"].reshape(4, hidden, -1),
+        bias.reshape(4, hidden),
+        None if peephole is None else peephole.reshape(3, hidden),
+        arrays.get(f"weight_hr{suffix}"),
     )
 
 
-def pack(weights: Weights, isa: str) -> PackedWeights:
+def pack(weights: Weights, isa: str, options: Options = PLAIN) -> PackedWeights:
     """The weights in the layout of the micro-kernels of `isa`: panel, k, gate, lane.
 
-    (4, H, I) becomes (P, I, 4, L), (4, H, H) becomes (P, H, 4, L), (4, H) becomes (P, 4, L); units
-    past H are zero.
+    (4, H, I) becomes (P, I, 4, L), (4, H, O) becomes (P, O, 4, L), (4, H) becomes (P, 4, L), the peepholes'
+    (3, H) become (P, 3, L), and the projection's (O, H), four vectors of features a panel,
+    (ceil(O / 4 L), H, 4, L); units past H and features past O are zero.
     """
     lanes = _kernel.lanes(isa, weights.bias.dtype.name)
+    hidden_size = weights.bias.shape[1]
+    peephole = projection = None
+    if weights.peephole is not None:
+        peephole = _pack_matrix(weights.peephole[:, :, np.newaxis], lanes)[:, 0]
+    if weights.projection is not None:
+        projection = _pack_projection(weights.projection, lanes)
     return PackedWeights(
         _pack_matrix(weights.input, lanes),
         _pack_matrix(weights.hidden, lanes),
         _pack_matrix(weights.bias[:, :, np.newaxis], lanes)[:, 0],
-        weights.bias.shape[1],
+        hidden_size,
         isa,
+        peephole,
+        projection,
+        _packed_options(options),
     )
+
+
+def _packed_options(options: Options) -> Any:
+    """As PackedWeights takes them."""
+    if options == PLAIN:
+        return None
+    functions = tuple((activations.kind(a), a.alpha, a.beta) for a in options.activations)
+    return options.clip, options.input_forget, functions
 
 
 def unpack(packed: PackedWeights) -> Weights:
     """The inverse of `pack`, as new arrays."""
+    hidden_size, projection = packed.hidden_size, None
+    peephole = None
+    if packed.peephole is not None:
+        peephole = _unpack_matrix(packed.peephole[:, np.newaxis], hidden_size)[:, :, 0]
+    if packed.projection is not None:
+        groups, depth, gates, lanes = packed.projection.shape
+        features = packed.projection.transpose(0, 2, 3, 1).reshape(groups * gates * lanes, depth)
+        projection = features[: packed.state_size].copy()
     return Weights(
-        _unpack_matrix(packed.input, packed.hidden_size),
-        _unpack_matrix(packed.hidden, packed.hidden_size),
-        _unpack_matrix(packed.bias[:, np.newaxis], packed.hidden_size)[:, :, 0],
+        _unpack_matrix(packed.input, hidden_size),
+        _unpack_matrix(packed.hidden, hidden_size),
+        _unpack_matrix(packed.bias[:, np.newaxis], hidden_size)[:, :, 0],
+        peephole,
+        projection,
     )
 
 
+def _pack_projection(matrix: np.ndarray, lanes: int) -> np.ndarray:
+    """(O, H) to (ceil(O / 4 L), H, 4, L)."""
+    features, depth = matrix.shape
+    groups = -(-features // (4 * lanes))
+    padded = np.zeros((groups * 4 * lanes, depth), matrix.dtype)
+    padded[:features] = matrix
+    packed = _aligned_zeros((groups, depth, 4, lanes), matrix.dtype)
+    packed[...] = padded.reshape(groups, 4, lanes, depth).transpose(0, 3, 1, 2)
+    return packed
+
+
 def _pack_matrix(matrix: np.ndarray, lanes: int) -> np.ndarray:
-    """(4, H, K) to (P, K, 4, L)."""
-    _, hidden_size, depth = matrix.shape
+    """(G, H, K) to (P, K, G, L)."""
+    gates, hidden_size, depth = matrix.shape
     panels = -(-hidden_size // lanes)
-    packed = _aligned_zeros((panels, depth, 4, lanes), matrix.dtype)
+    packed = _aligned_zeros((panels, depth, gates, lanes), matrix.dtype)
     whole = hidden_size // lanes
-    units = matrix[:, : whole * lanes].reshape(4, whole, lanes, depth)
+    units = matrix[:, : whole * lanes].reshape(gates, whole, lanes, depth)
     packed[:whole] = units.transpose(1, 3, 0, 2)
     if whole < panels:
         rest = matrix[:, whole * lanes :]
@@ -213,15 +396,25 @@ def _pack_matrix(matrix: np.ndarray, lanes: int) -> np.ndarray:
 
 
 def _unpack_matrix(packed: np.ndarray, hidden_size: int) -> np.ndarray:
-    """(P, K, 4, L) to (4, H, K)."""
+    """(P, K, G, L) to (G, H, K)."""
     panels, depth, gates, lanes = packed.shape
     units = packed.transpose(2, 0, 3, 1).reshape(gates, panels * lanes, depth)
     return units[:, :hidden_size].copy()
 
 
+def memory(size: int) -> np.ndarray:
+    """(size,) zero bytes; many of them straight from the system, to which they go back when freed.
+
+    What the C library frees it may keep: a loaded net of H = 1024 held 2.0 times its weights.
+    """
+    if size < OWN_MEMORY:
+        return np.zeros(size, np.uint8)
+    return np.frombuffer(mmap.mmap(-1, size), np.uint8)
+
+
 def _aligned_zeros(shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
     """Zeros that start on a cache line, so that no vector of weights straddles two."""
     size = int(np.prod(shape)) * dtype.itemsize
-    buffer = np.zeros(size + CACHE_LINE, np.uint8)
+    buffer = memory(size + CACHE_LINE)
     offset = -buffer.ctypes.data % CACHE_LINE
     return buffer[offset : offset + size].view(dtype).reshape(shape)

@@ -7,20 +7,32 @@ Hochreiter and Schmidhuber (1997) and Gers et al. (2000)::
     g = tanh(W_g·[h, x] + b_g)  o = σ(W_o·[h, x] + b_o)
     C_t = f ⊙ C + i ⊙ g         h_t = o ⊙ tanh(C_t)
 
-Shapes: B batch, T time, I input, H hidden. The four gates stand in the order of `params.GATES`.
+with peepholes (Gers and Schmidhuber 2000) and a projection (Sak et al. 2014) where the weights have them.
+
+Shapes: B batch, T time, I input, H hidden, O = features of h. The four gates stand in the order of
+`params.GATES`.
 """
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
+from . import activations
+from .activations import sigmoid as sigmoid
+from .architecture import PLAIN, Options
 from .params import Weights
 
 
-def sigmoid(z: np.ndarray) -> np.ndarray:
-    """(...) -> (...). The logistic function; exp may overflow to infinity, whose reciprocal is 0."""
-    with np.errstate(all="ignore"):
-        return np.asarray(1 / (1 + np.exp(-z)))
+class Gates(NamedTuple):
+    """What one step computes on its way: i, f, g, o and C, each (B, H)."""
+
+    i: np.ndarray
+    f: np.ndarray
+    g: np.ndarray
+    o: np.ndarray
+    C: np.ndarray
 
 
 def input_products(weights: Weights, X: np.ndarray) -> np.ndarray:
@@ -32,32 +44,77 @@ def input_products(weights: Weights, X: np.ndarray) -> np.ndarray:
         )
 
 
-def step(
-    weights: Weights, products: np.ndarray, h: np.ndarray, C: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """products (4, B, H), h (B, H), C (B, H) -> h (B, H), C (B, H): one time step."""
+def _bounded(z: np.ndarray, options: Options) -> np.ndarray:
+    """z (B, H) within ±clip."""
+    if options.clip is None:
+        return z
+    bound = z.dtype.type(options.clip)
+    return np.asarray(np.clip(z, -bound, bound))
+
+
+def gates(
+    weights: Weights, products: np.ndarray, h: np.ndarray, C: np.ndarray, options: Options = PLAIN
+) -> Gates:
+    """products (4, B, H), h (B, O), C (B, H) -> i, f, g, o and the new C, each (B, H)."""
+    at_gates, at_candidate, _ = options.activations
     with np.errstate(all="ignore"):
-        # (4, B, H) + (B, H) @ (4, H, H)
+        # (4, B, H) + (B, O) @ (4, O, H)
         z_i, z_f, z_g, z_o = products + h @ weights.hidden.transpose(0, 2, 1)
-        i = sigmoid(z_i)
-        f = sigmoid(z_f)
-        g = np.tanh(z_g)
-        o = sigmoid(z_o)
+        if weights.peephole is not None:
+            z_i = z_i + weights.peephole[0] * C
+            z_f = z_f + weights.peephole[1] * C
+        i = activations.apply(at_gates, _bounded(z_i, options))
+        f = 1 - i if options.input_forget else activations.apply(at_gates, _bounded(z_f, options))
+        g = activations.apply(at_candidate, _bounded(z_g, options))
         C = f * C + i * g
-        h = o * np.tanh(C)
-    return h, C
+        if weights.peephole is not None:
+            z_o = z_o + weights.peephole[2] * C
+        o = activations.apply(at_gates, _bounded(z_o, options))
+    return Gates(i, f, g, o, C)
+
+
+def step(
+    weights: Weights, products: np.ndarray, h: np.ndarray, C: np.ndarray, options: Options = PLAIN
+) -> tuple[np.ndarray, Gates]:
+    """products (4, B, H), h (B, O), C (B, H) -> h (B, O) and the gates: one time step."""
+    values = gates(weights, products, h, C, options)
+    with np.errstate(all="ignore"):
+        h = values.o * activations.apply(options.activations[2], values.C)
+        if weights.projection is not None:
+            h = h @ weights.projection.T  # (B, H) @ (H, O)
+    return h, values
 
 
 def forward_sequence(
-    weights: Weights, X: np.ndarray, h: np.ndarray, C: np.ndarray, Y: np.ndarray | None
+    weights: Weights,
+    options: Options,
+    X: np.ndarray,
+    h: np.ndarray,
+    C: np.ndarray,
+    Y: np.ndarray | None,
+    lengths: np.ndarray | None = None,
+    reverse: bool = False,
+    trace: np.ndarray | None = None,
 ) -> None:
-    """X (B, T, I), h (B, H), C (B, H), Y (B, T, H) or None: all time steps.
+    """X (B, T, I), h (B, O), C (B, H), Y (B, T, O) or None: all steps of one layer and direction.
 
     `h` and `C` hold the state before the first step and are overwritten with the last one; `Y`, if
-    given, is overwritten with h of every step.
+    given, is overwritten with h of every step, and `trace`, (5, B, T, H), with i, f, g, o and C. With
+    `reverse` time runs from the end. A row takes part in the steps before its length in `lengths`, (B,);
+    past it `Y` is zero.
     """
+    time = X.shape[1]
+    if lengths is not None:
+        within = np.arange(time) < lengths[:, np.newaxis]
+        # Whatever stands in the padding takes no part, NaN included.
+        X = np.where(within[:, :, np.newaxis], X, X.dtype.type(0))
     products = input_products(weights, X)
-    for t in range(X.shape[1]):
-        h[:], C[:] = step(weights, products[:, :, t], h, C)
+    for t in reversed(range(time)) if reverse else range(time):
+        rows = slice(None) if lengths is None else within[:, t]
+        h[rows], values = step(weights, products[:, rows, t], h[rows], C[rows], options)
+        C[rows] = values.C
         if Y is not None:
-            Y[:, t] = h
+            Y[:, t] = 0
+            Y[rows, t] = h[rows]
+        if trace is not None:
+            trace[:, rows, t] = values

@@ -1,17 +1,17 @@
 """A stream: time steps as they arrive, the state carried along.
 
-Shapes: B batch, T time, I input, H hidden.
+Shapes: B batch, T time, I input, H hidden, O features of h, L layers.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from . import _kernel
-from .checks import check_out, real_array
+from .checks import cast, check_out, real_array
 
 if TYPE_CHECKING:
     from .model import LSTM
@@ -28,8 +28,8 @@ class Stream:
     Attributes
     ----------
     h, C : numpy.ndarray
-        The state itself, (1, H) or (1, B, H), of the net's dtype: writing into it changes what the
-        stream goes on with.
+        The state itself, (L, O) and (L, H), for a batch (L, B, O) and (L, B, H), of the net's dtype:
+        writing into it changes what the stream goes on with.
 
     Examples
     --------
@@ -49,19 +49,51 @@ class Stream:
         rows = 1 if batch_size is None else batch_size
         self._net = net
         self._batch_size = batch_size
-        self._h = np.zeros((rows, net.hidden_size), net.dtype)
-        self._C = np.zeros((rows, net.hidden_size), net.dtype)
+        architecture = net._architecture
+        self._h = np.zeros((architecture.cells, rows, architecture.state_size), net.dtype)
+        self._C = np.zeros((architecture.cells, rows, architecture.hidden_size), net.dtype)
         self._scratch = _kernel.StepScratch() if net.backend == "native" else None
 
     @property
     def h(self) -> np.ndarray:
-        """The hidden state, (1, H) or (1, B, H); writable in place."""
-        return self._h if self._batch_size is None else self._h[np.newaxis]
+        """The hidden state, (L, O) or (L, B, O); writable in place."""
+        return self._h[:, 0] if self._batch_size is None else self._h
 
     @property
     def C(self) -> np.ndarray:
-        """The cell state, (1, H) or (1, B, H); writable in place."""
-        return self._C if self._batch_size is None else self._C[np.newaxis]
+        """The cell state, (L, H) or (L, B, H); writable in place."""
+        return self._C[:, 0] if self._batch_size is None else self._C
+
+    @property
+    def state(self) -> tuple[np.ndarray, np.ndarray]:
+        """A copy of (h, C), to be saved; assigning such a pair restores it.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from lstm import LSTM
+        >>> stream = LSTM(3, 5, rng=0).stream()
+        >>> y = stream.step(np.ones(3))
+        >>> saved = stream.state
+        >>> z = stream.step(np.ones(3))
+        >>> stream.state = saved
+        >>> np.array_equal(stream.step(np.ones(3)), z)
+        True
+        """
+        return self.h.copy(), self.C.copy()
+
+    @state.setter
+    def state(self, state: tuple[ArrayLike, ArrayLike]) -> None:
+        if not isinstance(state, tuple | list) or len(state) != 2:
+            raise TypeError(f"state is {type(state).__name__}, but must be a pair of arrays, h and C")
+        h, C = self.h, self.C
+        arrays = real_array("h of the state", state[0]), real_array("C of the state", state[1])
+        for name, array, own in (("h", arrays[0], h), ("C", arrays[1], C)):
+            if array.shape != own.shape:
+                raise ValueError(f"{name} of the state has shape {array.shape}, but must be {own.shape}")
+        new_h, new_C = (cast(array, self._net.dtype) for array in arrays)
+        h[...] = new_h
+        C[...] = new_C
 
     def step(self, x: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
         """Advance by one time step.
@@ -71,13 +103,13 @@ class Stream:
         x : array_like
             (I,) or, for a stream of a batch, (B, I).
         out : numpy.ndarray, optional
-            Where h is written: of the net's dtype, (H,) or (B, H). With it, and `x` a contiguous
+            Where h is written: of the net's dtype, (O,) or (B, O). With it, and `x` a contiguous
             array of the net's dtype, no memory is allocated.
 
         Returns
         -------
         numpy.ndarray
-            h after the step, (H,) or (B, H); `out` itself where that was given.
+            h of the last layer after the step, (O,) or (B, O); `out` itself where that was given.
 
         Raises
         ------
@@ -102,12 +134,12 @@ class Stream:
         rows = () if self._batch_size is None else (self._batch_size,)
         if array.shape != (*rows, net.input_size):
             raise ValueError(f"x has shape {array.shape}, but this stream takes {(*rows, net.input_size)}")
-        shape = (*rows, net.hidden_size)
+        shape = (*rows, net._architecture.state_size)
         if out is not None:
             check_out(out, shape, net.dtype)
         net._run(array.reshape(-1, 1, net.input_size), self._h, self._C, None)
         y = np.empty(shape, net.dtype) if out is None else out
-        y[...] = self._h.reshape(shape)
+        y[...] = self._h[-1].reshape(shape)
         return y
 
     def run(self, X: ArrayLike) -> np.ndarray:
@@ -121,7 +153,7 @@ class Stream:
         Returns
         -------
         numpy.ndarray
-            h of every step, (T, H) or (B, T, H).
+            h of the last layer at every step, (T, O) or (B, T, O).
 
         Raises
         ------
@@ -145,14 +177,32 @@ class Stream:
             )
         if single:
             array = array[np.newaxis]
-        Y = np.empty((*array.shape[:2], net.hidden_size), net.dtype)
+        Y = np.empty((*array.shape[:2], net._architecture.state_size), net.dtype)
         net._run(array, self._h, self._C, Y)
         return Y[0] if single else Y
 
-    def reset(self) -> None:
-        """Set the state to zeros, as at the start."""
-        self._h[...] = 0
-        self._C[...] = 0
+    def reset(self, rows: Any = None) -> None:
+        """Set the state to zeros, as at the start.
+
+        Parameters
+        ----------
+        rows : int, sequence of int, slice or bool array, optional
+            Rows of the batch whose state is set, by default all: whatever picks rows of an array.
+
+        Raises
+        ------
+        IndexError
+            Where there is no such row, or the stream is not one of a batch.
+        """
+        if rows is None:
+            self._h[...] = 0
+            self._C[...] = 0
+            return
+        if self._batch_size is None:
+            raise IndexError(f"rows is {rows!r}, but this stream has no batch")
+        picked = np.arange(self._batch_size)[rows]
+        self._h[:, picked] = 0
+        self._C[:, picked] = 0
 
     def __getstate__(self) -> tuple[LSTM, int | None, np.ndarray, np.ndarray]:
         return self._net, self._batch_size, self._h, self._C

@@ -12,17 +12,15 @@ import os
 import re
 import threading
 import zipfile
-from collections.abc import Collection
+from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
 
 from .. import model, params
-from . import FormatError
+from . import FormatError, config
 
 CONFIG = "lstm"
-NAMES = (CONFIG, "weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
-VERSION = 1
 
 # What a file's arrays may claim together: its own size, by not much more. A damaged or hostile header must
 # not make us ask for terabytes, nor a few compressed zeros for gigabytes. Weights hardly compress, yet those
@@ -45,18 +43,11 @@ PLAIN_DTYPE = re.compile(r"'([<>|=]?[fiubU][0-9]{1,9})'", re.ASCII)
 
 def save(net: model.LSTM, path: str | os.PathLike[str]) -> None:
     """Write the net's state dict and configuration, uncompressed; an old file is replaced whole."""
-    config = {
-        "version": VERSION,
-        "input_size": net.input_size,
-        "hidden_size": net.hidden_size,
-        "bias": net.bias,
-        "dtype": net.dtype.name,
-    }
     name = os.fspath(path)
     partial = f"{name}.{os.getpid()}.{threading.get_ident()}.partial"
     try:
         with open(partial, "wb") as file:
-            _write_arrays(file, {CONFIG: np.array(json.dumps(config)), **net.state_dict()})
+            _write_arrays(file, {CONFIG: np.array(json.dumps(config.describe(net))), **net.state_dict()})
         os.replace(partial, name)
     except BaseException:
         if os.path.exists(partial):
@@ -74,25 +65,13 @@ def _write_arrays(file: io.BufferedWriter, arrays: dict[str, np.ndarray]) -> Non
 
 def load(path: str | os.PathLike[str], backend: Literal["native", "numpy"]) -> model.LSTM:
     """The net of a file as `save` writes it, or of a bare state dict."""
-    arrays = read_arrays(path, NAMES)
-    config = _config(path, arrays.pop(CONFIG, None))
-    try:
-        _, bias, _ = params.from_state_dict(arrays)
-    except (ValueError, TypeError) as error:
-        raise FormatError(f"{os.fspath(path)}: {error}") from error
-    net = model.LSTM.from_state_dict(arrays, backend=backend)
-    found = {
-        "input_size": net.input_size,
-        "hidden_size": net.hidden_size,
-        "bias": bias,
-        "dtype": net.dtype.name,
-    }
-    for key, value in found.items():
-        if key in config and config[key] != value:
-            raise FormatError(
-                f"{os.fspath(path)}: its arrays have {key}={value}, but entry {CONFIG!r} says {config[key]!r}"
-            )
-    return net
+    arrays = read_arrays(path, is_entry)
+    return config.build(os.fspath(path), arrays, _config(path, arrays.pop(CONFIG, None)), backend)
+
+
+def is_entry(name: str) -> bool:
+    """Whether a net's file may have an entry of this name."""
+    return name == CONFIG or params.NAME.fullmatch(name) is not None
 
 
 class _Reader(io.BufferedReader):
@@ -104,17 +83,19 @@ class _Reader(io.BufferedReader):
         return super().read(size)
 
 
-def read_arrays(path: str | os.PathLike[str], names: Collection[str] | None = None) -> dict[str, np.ndarray]:
+def read_arrays(
+    path: str | os.PathLike[str], is_known: Callable[[str], bool] | None = None
+) -> dict[str, np.ndarray]:
     """Every array of an .npz file by name, read-only; FormatError where one is damaged or unsuitable.
 
-    `names` are the entries that there may be; None: any. Arrays hold plain numbers or text.
+    `is_known` tells which entries there may be; None: any. Arrays hold plain numbers or text.
     """
     name = os.fspath(path)
     with _Reader(io.FileIO(name)) as file:
         size = os.fstat(file.fileno()).st_size
         try:
             with zipfile.ZipFile(file) as archive:
-                return _read_entries(name, archive, names, max(SMALL, LARGEST_EXPANSION * size))
+                return _read_entries(name, archive, is_known, max(SMALL, LARGEST_EXPANSION * size))
         except (FormatError, MemoryError):
             raise
         except Exception as error:
@@ -126,7 +107,7 @@ def read_arrays(path: str | os.PathLike[str], names: Collection[str] | None = No
 
 
 def _read_entries(
-    name: str, archive: zipfile.ZipFile, names: Collection[str] | None, budget: int
+    name: str, archive: zipfile.ZipFile, is_known: Callable[[str], bool] | None, budget: int
 ) -> dict[str, np.ndarray]:
     """All arrays of an archive, which may take `budget` bytes together."""
     entries: dict[str, zipfile.ZipInfo] = {}
@@ -137,8 +118,8 @@ def _read_entries(
             raise FormatError(f"{where} is no .npy array")
         if key in entries:
             raise FormatError(f"{where} stands in it twice")
-        if names is not None and key not in names:
-            raise FormatError(f"{where} is none of {', '.join(names)}")
+        if is_known is not None and not is_known(key):
+            raise FormatError(f"{where} is none of a state dict's, such as weight_ih_l0, nor {CONFIG!r}")
         # The decompressors of zip's other methods ask for memory that the file names.
         if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise FormatError(f"{where} is compressed by method {entry.compress_type}, but must be deflated")
@@ -162,7 +143,7 @@ def _read_array(where: str, archive: zipfile.ZipFile, entry: zipfile.ZipInfo, bu
         raise FormatError(
             f"{where} claims shape {shape} of {dtype}, {claimed} bytes, which the file does not hold"
         )
-    memory = np.empty(claimed, np.uint8)
+    memory = params.memory(claimed)
     filled = 0
     with archive.open(entry) as file:
         file.read(start)
@@ -217,15 +198,4 @@ def _config(path: str | os.PathLike[str], entry: np.ndarray | None) -> dict[str,
         raise FormatError(f"{where} is {entry.dtype} of shape {entry.shape}, but must be one text")
     if entry.nbytes > 4 * LONGEST_CONFIG:
         raise FormatError(f"{where} has over {LONGEST_CONFIG} characters")
-    try:
-        config = json.loads(str(entry[()]))
-    except (ValueError, RecursionError) as error:
-        raise FormatError(f"{where} is no JSON: {error}") from error
-    if not isinstance(config, dict) or config.get("version") != VERSION:
-        raise FormatError(f"{where} must be an object with version {VERSION}")
-    known = {"version", "input_size", "hidden_size", "bias", "dtype"}
-    if unknown := sorted(set(config) - known):
-        raise FormatError(f"{where} has {', '.join(unknown)}, which this version does not know")
-    if config.get("dtype") not in ("float32", "float64"):
-        raise FormatError(f"{where} has dtype {config.get('dtype')!r}")
-    return config
+    return config.parse(where, str(entry[()]))

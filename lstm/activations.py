@@ -1,0 +1,141 @@
+"""The activation functions of the ONNX LSTM operator: names, default parameters, and plain NumPy.
+
+The order of `ACTIVATIONS` is that of ``LSTM_SIGMOID …`` in csrc/lstm_kernels.h. All functions take and
+give arrays of any shape.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+
+Function: TypeAlias = Callable[[np.ndarray, float, float], np.ndarray]
+
+
+class Activation(NamedTuple):
+    """One function: its name in ONNX's spelling and its two parameters, whether it has them or not."""
+
+    name: str
+    alpha: float
+    beta: float
+
+
+class Definition(NamedTuple):
+    """Default parameters, None where the function has no such one, and the function itself."""
+
+    alpha: float | None
+    beta: float | None
+    function: Function
+
+
+def sigmoid(z: np.ndarray) -> np.ndarray:
+    """(...) -> (...). The logistic function; exp may overflow to infinity, whose reciprocal is 0."""
+    with np.errstate(all="ignore"):
+        return np.asarray(1 / (1 + np.exp(-z)))
+
+
+def _thresholded_relu(z: np.ndarray, alpha: float, beta: float) -> np.ndarray:
+    # A NaN is not above the threshold, and stays.
+    return np.where(z <= alpha, z.dtype.type(0), z)
+
+
+def _elu(z: np.ndarray, alpha: float, beta: float) -> np.ndarray:
+    return np.where(z < 0, alpha * np.expm1(np.minimum(z, 0)), z)
+
+
+def _softsign(z: np.ndarray, alpha: float, beta: float) -> np.ndarray:
+    finite = np.clip(z, np.finfo(z.dtype).min, np.finfo(z.dtype).max)
+    return np.asarray(finite / (1 + np.abs(finite)))
+
+
+ACTIVATIONS: dict[str, Definition] = {
+    "Sigmoid": Definition(None, None, lambda z, alpha, beta: sigmoid(z)),
+    "Tanh": Definition(None, None, lambda z, alpha, beta: np.asarray(np.tanh(z))),
+    "Relu": Definition(None, None, lambda z, alpha, beta: np.maximum(z, 0)),
+    "Affine": Definition(1.0, 0.0, lambda z, alpha, beta: alpha * z + beta),
+    "LeakyRelu": Definition(0.01, None, lambda z, alpha, beta: np.where(z < 0, alpha * z, z)),
+    "ThresholdedRelu": Definition(1.0, None, _thresholded_relu),
+    "ScaledTanh": Definition(1.0, 1.0, lambda z, alpha, beta: np.asarray(alpha * np.tanh(beta * z))),
+    "HardSigmoid": Definition(0.2, 0.5, lambda z, alpha, beta: np.clip(alpha * z + beta, 0, 1)),
+    "Elu": Definition(1.0, None, _elu),
+    "Softsign": Definition(None, None, _softsign),
+    "Softplus": Definition(None, None, lambda z, alpha, beta: np.logaddexp(z, z.dtype.type(0))),
+}
+
+USUAL = (Activation("Sigmoid", 1.0, 0.0), Activation("Tanh", 1.0, 0.0), Activation("Tanh", 1.0, 0.0))
+"""Gates, candidate and cell output of the plain equations."""
+
+_SPELLING = {name.lower(): name for name in ACTIVATIONS}
+
+
+def apply(activation: Activation, z: np.ndarray) -> np.ndarray:
+    """z (...) -> (...), of the same dtype."""
+    function = ACTIVATIONS[activation.name].function
+    with np.errstate(all="ignore"):
+        return function(z, z.dtype.type(activation.alpha), z.dtype.type(activation.beta))
+
+
+def kind(activation: Activation) -> int:
+    """The number under which the native kernel knows the function."""
+    return list(ACTIVATIONS).index(activation.name)
+
+
+def canonical(name: Any, alpha: Any = None, beta: Any = None) -> Activation:
+    """The activation of this name, in any case, with ONNX's default for a parameter that is None.
+
+    TypeError or ValueError where there is no such function, or it has no such parameter.
+    """
+    if not isinstance(name, str):
+        raise TypeError(f"an activation is {name!r}, but must be a name such as 'Tanh'")
+    spelled = _SPELLING.get(name.lower())
+    if spelled is None:
+        raise ValueError(f"there is no activation {name!r}; there are {', '.join(ACTIVATIONS)}")
+    definition = ACTIVATIONS[spelled]
+    return Activation(
+        spelled,
+        _parameter(spelled, "alpha", alpha, definition.alpha, 1.0),
+        _parameter(spelled, "beta", beta, definition.beta, 0.0),
+    )
+
+
+def _parameter(name: str, which: str, value: Any, default: float | None, unused: float) -> float:
+    """A finite number; `unused` for a function that has no such parameter."""
+    if value is None:
+        return unused if default is None else default
+    if default is None:
+        raise ValueError(f"the activation {name} has no {which}, but {which} is {value!r}")
+    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
+        raise TypeError(f"{which} of the activation {name} is {value!r}, but must be a number")
+    if not math.isfinite(value):
+        raise ValueError(f"{which} of the activation {name} is {value!r}, but must be finite")
+    return float(value)
+
+
+def parse(given: Any, directions: int) -> tuple[Activation, ...]:
+    """Three activations a direction from names or (name, alpha, beta) tuples; the usual ones for None."""
+    if given is None:
+        return USUAL * directions
+    expected = f"{3 * directions} of them, such as ('Sigmoid', 'Tanh', 'Tanh')"
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        raise TypeError(f"activations is {given!r}, but must be {expected}")
+    entries = list(given)
+    if len(entries) != 3 * directions:
+        raise ValueError(f"activations has {len(entries)} entries, but must have {expected}")
+    parsed = []
+    for entry in entries:
+        parts = entry if isinstance(entry, tuple | list) else (entry,)
+        if not 1 <= len(parts) <= 3:
+            raise ValueError(f"an activation is {entry!r}, but must be a name or (name, alpha, beta)")
+        parsed.append(canonical(*parts))
+    return tuple(parsed)
+
+
+def plain(activation: Activation) -> str | tuple[str, float, float]:
+    """The form in which users see it: a name, or (name, alpha, beta) where it has parameters."""
+    definition = ACTIVATIONS[activation.name]
+    if definition.alpha is None and definition.beta is None:
+        return activation.name
+    return activation.name, activation.alpha, activation.beta

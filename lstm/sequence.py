@@ -1,0 +1,139 @@
+"""The way of a sequence through layers, directions and, where memory asks for it, chunks of time.
+
+Shapes: B batch, T time, I input, H hidden, O features of h, L layers, D directions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from . import _kernel, params, reference
+from .architecture import Architecture
+from .checks import is_usable, usable_rows
+from .params import PackedWeights, Weights
+
+Cells: TypeAlias = tuple[PackedWeights | Weights, ...]
+
+# Elements of X that are converted at a time where it is not of the net's dtype or oddly laid out, and of
+# what one layer gives to the next.
+CHUNK_ELEMENTS = 1 << 18
+
+
+def store(weights: list[Weights], architecture: Architecture, isa: str | None) -> Cells:
+    """The L D weights in the form that a backend computes with: packed for an ISA, or as they are."""
+    if isa is None:
+        return tuple(weights)
+    return tuple(params.pack(one, isa, architecture.cell_options(k)) for k, one in enumerate(weights))
+
+
+def run(
+    cells: Cells,
+    architecture: Architecture,
+    dtype: np.dtype[Any],
+    X: np.ndarray,
+    h: np.ndarray,
+    C: np.ndarray,
+    Y: np.ndarray | None,
+    lengths: np.ndarray | None = None,
+) -> None:
+    """X (B, T, I) of any real dtype, h (L D, B, O), C (L D, B, H) in and out, Y (B, T, D O) or None.
+
+    `lengths` (B,) of intp: steps of every row, or None. Layers of one direction take turns on chunks of
+    time, so that the memory between them does not grow with T.
+    """
+    if architecture.bidirectional:
+        _run_both_directions(cells, architecture, dtype, X, h, C, Y, lengths)
+        return
+    rows, time = X.shape[:2]
+    elements = 0 if _is_ready(X, dtype) else rows * X.shape[2]
+    if len(cells) > 1:
+        elements = max(elements, rows * architecture.state_size)
+    for steps in _chunks(time, elements, architecture.reverse):
+        features = usable_rows(X[:, steps], dtype)
+        rest = None if lengths is None else _rest(lengths, steps)
+        for k in range(len(cells)):
+            if k + 1 < len(cells):
+                given: np.ndarray | None = np.empty((*features.shape[:2], architecture.state_size), dtype)
+            else:
+                given = None if Y is None else Y[:, steps]
+            run_cell(cells, architecture, k, features, h[k], C[k], given, rest)
+            if given is not None:
+                features = given
+
+
+def _run_both_directions(
+    cells: Cells,
+    architecture: Architecture,
+    dtype: np.dtype[Any],
+    X: np.ndarray,
+    h: np.ndarray,
+    C: np.ndarray,
+    Y: np.ndarray | None,
+    lengths: np.ndarray | None,
+) -> None:
+    """`run` of a bidirectional net, layer by layer: the second layer needs all steps of the first."""
+    rows, time = X.shape[:2]
+    size = architecture.state_size
+    features = X
+    for layer in range(architecture.num_layers):
+        is_last = layer + 1 == architecture.num_layers
+        given = Y if is_last else np.empty((rows, time, 2 * size), dtype)
+        elements = 0 if _is_ready(features, dtype) else rows * features.shape[2]
+        for direction in range(2):
+            k = 2 * layer + direction
+            columns = slice(direction * size, (direction + 1) * size)
+            for steps in _chunks(time, elements, direction == 1):
+                run_cell(
+                    cells,
+                    architecture,
+                    k,
+                    usable_rows(features[:, steps], dtype),
+                    h[k],
+                    C[k],
+                    None if given is None else given[:, steps, columns],
+                    None if lengths is None else _rest(lengths, steps),
+                )
+        if given is not None:
+            features = given
+
+
+def run_cell(
+    cells: Cells,
+    architecture: Architecture,
+    k: int,
+    X: np.ndarray,
+    h: np.ndarray,
+    C: np.ndarray,
+    Y: np.ndarray | None,
+    lengths: np.ndarray | None = None,
+    trace: np.ndarray | None = None,
+) -> None:
+    """X (B, T, I), h (B, O), C (B, H), Y (B, T, O), trace (5, B, T, H): one of the L D cells."""
+    weights = cells[k]
+    reverse = architecture.runs_from_end(k)
+    if isinstance(weights, PackedWeights):
+        _kernel.forward_sequence(weights, X, h, C, Y, lengths, reverse, trace)
+    else:
+        options = architecture.cell_options(k)
+        reference.forward_sequence(weights, options, X, h, C, Y, lengths, reverse, trace)
+
+
+def _is_ready(array: np.ndarray, dtype: np.dtype[Any]) -> bool:
+    """Whether the kernel can read it as it is."""
+    return array.dtype == dtype and is_usable(array)
+
+
+def _chunks(time: int, elements: int, reverse: bool) -> Iterator[slice]:
+    """Slices of time of CHUNK_ELEMENTS, at `elements` a step, in the order of computation; 0: all at once."""
+    chunk = time if elements == 0 else max(1, CHUNK_ELEMENTS // elements)
+    firsts = range(0, time, max(1, chunk))
+    for first in reversed(firsts) if reverse else firsts:
+        yield slice(first, min(first + chunk, time))
+
+
+def _rest(lengths: np.ndarray, steps: slice) -> np.ndarray:
+    """(B,): how many steps of a chunk every row has."""
+    return np.asarray(np.clip(lengths - steps.start, 0, steps.stop - steps.start))

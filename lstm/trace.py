@@ -1,0 +1,65 @@
+"""The values of all gates over time, to look at.
+
+Shapes: B batch, T time, H hidden, O features of h, L layers, D directions.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .architecture import Architecture
+from .checks import usable_rows
+from .sequence import Cells, run_cell
+
+
+class Trace(NamedTuple):
+    """What every layer and direction computes at every step: (L D, T, H) or (L D, B, T, H) each.
+
+    Of h the last axis is O. Past a row's length all are zero.
+    """
+
+    i: np.ndarray
+    f: np.ndarray
+    g: np.ndarray
+    o: np.ndarray
+    C: np.ndarray
+    h: np.ndarray
+
+
+def trace(
+    cells: Cells,
+    architecture: Architecture,
+    dtype: np.dtype[Any],
+    X: np.ndarray,
+    h: np.ndarray,
+    C: np.ndarray,
+    lengths: np.ndarray | None,
+) -> Trace:
+    """X (B, T, I) of any real dtype, h (L D, B, O), C (L D, B, H) in and out: (L D, B, T, ...) each."""
+    rows, time = X.shape[:2]
+    directions = architecture.directions
+    values = np.zeros((len(cells), 5, rows, time, architecture.hidden_size), dtype)
+    outputs = np.zeros((len(cells), rows, time, architecture.state_size), dtype)
+    features = usable_rows(X, dtype)
+    for k in range(len(cells)):
+        if k and k % directions == 0:
+            features = np.concatenate(outputs[k - directions : k], axis=-1)
+        # Row by row where lengths differ: the bits of a row do not depend on the others.
+        parts = [(slice(None), time)]
+        if lengths is not None:
+            parts = [(slice(row, row + 1), int(length)) for row, length in enumerate(lengths)]
+        for row, end in parts:
+            run_cell(
+                cells,
+                architecture,
+                k,
+                features[row, :end],
+                h[k, row],
+                C[k, row],
+                outputs[k, row, :end],
+                trace=values[k, :, row, :end],
+            )
+    i, f, g, o, cell = values.swapaxes(0, 1)
+    return Trace(i, f, g, o, cell, outputs)
