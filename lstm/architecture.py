@@ -78,6 +78,15 @@ class Architecture(NamedTuple):
         """What PyTorch's names of one of the L D cells end in."""
         return f"_l{cell // self.directions}" + ("_reverse" if cell % self.directions else "")
 
+    def with_options(
+        self, reverse: Any = False, clip: Any = None, input_forget: Any = False, activations: Any = None
+    ) -> Architecture:
+        """The same sizes with what a state dict does not tell; TypeError or ValueError where it is wrong."""
+        sizes = (self.input_size, self.hidden_size, self.num_layers, self.bidirectional)
+        return check(
+            *sizes, reverse, self.proj_size, self.bias, self.peephole, clip, input_forget, activations
+        )
+
     def described(self) -> dict[str, Any]:
         """What differs from the defaults, by argument name, as a user would write it."""
         default = Architecture(self.input_size, self.hidden_size)

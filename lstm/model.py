@@ -342,7 +342,14 @@ class LSTM:
                 f"x has shape {array.shape}, but this LSTM takes ({size},), ({size}, 1) or (batch, {size})"
             )
         # Of one feature, x of (1, 1) is a column and a batch of one.
-        (h, C), shapes = self._states("h_prev", h_prev, "C_prev", C_prev, batch, size == 1 and batch is None)
+        (h, C), shapes = self._states(
+            "h_prev",
+            real_array("h_prev", h_prev),
+            "C_prev",
+            real_array("C_prev", C_prev),
+            batch,
+            is_column=size == 1 and batch is None,
+        )
         self._run(array, h, C, None)
         return h.reshape(shapes[0]), C.reshape(shapes[1])
 
@@ -690,19 +697,7 @@ class LSTM:
 
         """
         weights, found, found_dtype = params.from_state_dict(state)
-        architecture = check(
-            found.input_size,
-            found.hidden_size,
-            found.num_layers,
-            found.bidirectional,
-            reverse,
-            found.proj_size,
-            found.bias,
-            found.peephole,
-            clip,
-            input_forget,
-            activations,
-        )
+        architecture = found.with_options(reverse, clip, input_forget, activations)
         net = cls.__new__(cls)
         net._configure(architecture, found_dtype if dtype is None else dtype, backend)
         net._take(weights)

@@ -259,8 +259,8 @@ def _sized_architecture(architecture: Architecture, arrays: dict[str, np.ndarray
         )
     if proj_size >= hidden_size:
         raise ValueError(
-            f"weight_hh_l0 has shape {hidden_weights.shape}, but proj_size={proj_size} must be smaller than "
-            f"hidden_size={hidden_size}"
+            f"weight_hh_l0 has shape {hidden_weights.shape}, but with a projection, weight_hr_l0, it must be "
+            "(4 * hidden_size, proj_size), proj_size below hidden_size"
         )
     if input_weights.ndim != 2 or input_weights.shape[1] == 0:
         raise ValueError(

@@ -289,7 +289,7 @@ def test_every_way_of_running(isa: str, way: Way, dtype: Any, shape: Shape) -> N
 @pytest.mark.parametrize("isa", EACH_ISA)
 def test_states_without_outputs(isa: str, dtype: Any, shape: Shape) -> None:
     X, h, C = (array.copy() for array in case_of(dtype, shape))
-    _kernel.forward_sequence(net_of(dtype, shape, isa)._stored, X, h, C, None)
+    _kernel.forward_sequence(net_of(dtype, shape, isa)._stored[0], X, h, C, None)
     expected = whole_result(dtype, shape)
     assert_same_bits(h, expected.h)
     assert_same_bits(C, expected.C)

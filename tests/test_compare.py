@@ -397,8 +397,8 @@ def test_wrong_kernel(
     monkeypatch.setattr(
         reference,
         "step",
-        lambda w, products, h, C: step(
-            w._replace(hidden=w.hidden[[1, 0, 2, 3]]), products[[1, 0, 2, 3]], h, C
+        lambda w, products, h, C, options: step(
+            w._replace(hidden=w.hidden[[1, 0, 2, 3]]), products[[1, 0, 2, 3]], h, C, options
         ),
     )
     status, out, err = run(capsys, "compare", files.model)
@@ -413,8 +413,8 @@ def test_one_case_of_many_fails(
 ) -> None:
     forward_sequence = reference.forward_sequence
 
-    def broken(weights: Any, X: np.ndarray, *arrays: np.ndarray) -> None:
-        forward_sequence(weights, X + 0.1 if X.shape[0] == 5 else X, *arrays)
+    def broken(weights: Any, options: Any, X: np.ndarray, *others: Any) -> None:
+        forward_sequence(weights, options, X + 0.1 if X.shape[0] == 5 else X, *others)
 
     monkeypatch.setattr(reference, "forward_sequence", broken)
     status, report = run_json(capsys, "compare", files.model)
@@ -437,8 +437,10 @@ def test_each_output_is_compared(
 ) -> None:
     forward_sequence = reference.forward_sequence
 
-    def broken(weights: Any, X: np.ndarray, h: np.ndarray, C: np.ndarray, Y: np.ndarray) -> None:
-        forward_sequence(weights, X, h, C, Y)
+    def broken(
+        weights: Any, options: Any, X: np.ndarray, h: np.ndarray, C: np.ndarray, Y: np.ndarray, *others: Any
+    ) -> None:
+        forward_sequence(weights, options, X, h, C, Y, *others)
         {"Y": Y, "h_n": h, "C_n": C}[output].flat[-1] += wrong
 
     monkeypatch.setattr(reference, "forward_sequence", broken)

@@ -505,8 +505,16 @@ def damaged_states() -> dict[str, tuple[dict[Any, Any], type[Exception], str]]:
         "no weight_hh": (without("weight_hh_l0"), ValueError, "lacks weight_hh_l0"),
         "no bias_ih": (without("bias_ih_l0"), ValueError, "lacks bias_ih_l0"),
         "no bias_hh": (without("bias_hh_l0"), ValueError, "lacks bias_hh_l0"),
-        "a second layer": ({**good, "weight_ih_l1": np.ones((rows, HIDDEN))}, ValueError, "has weight_ih_l1"),
-        "reverse": ({**good, "weight_ih_l0_reverse": np.ones((rows, 3))}, ValueError, "weight_ih_l0_reverse"),
+        "a second layer": (
+            {**good, "weight_ih_l1": np.ones((rows, HIDDEN))},
+            ValueError,
+            "lacks weight_hh_l1",
+        ),
+        "reverse": (
+            {**good, "weight_ih_l0_reverse": np.ones((rows, 3))},
+            ValueError,
+            "lacks weight_hh_l0_reverse",
+        ),
         "projection": ({**good, "weight_hr_l0": np.ones((2, HIDDEN))}, ValueError, "weight_hr_l0"),
         "an integer name": ({**good, 3: np.ones(3)}, ValueError, "has 3"),
         "transposed ih": ({**good, "weight_ih_l0": good["weight_ih_l0"].T}, ValueError, "weight_ih_l0"),
@@ -936,7 +944,7 @@ def run_python(code: str, **environment: str) -> subprocess.CompletedProcess[str
 def test_an_isa_can_be_forced(isa: str) -> None:
     done = run_python(
         "import lstm, numpy as np; net = lstm.LSTM(3, 5); net.forward_sequence(np.ones((2, 3)));"
-        "print(lstm.show_config('dict')['isa'], net._stored.isa)",
+        "print(lstm.show_config('dict')['isa'], net._stored[0].isa)",
         LSTM_ISA=isa,
     )
     assert (done.stdout, done.stderr) == (f"{isa} {isa}\n", "")

@@ -190,8 +190,8 @@ def calls_of(dtype: Any) -> dict[str, Callable[[], Any]]:
         "forward_sequence of lists": lambda: net.forward_sequence([[1, 2, 3]]),
         "forward that raises": raising(net.forward, X, h, C),
         "forward_sequence that raises": raising(net.forward_sequence, X, misfit),
-        "kernel that raises on h": raising(_kernel.forward_sequence, net._stored, X, misfit, C, None),
-        "kernel that raises on Y": raising(_kernel.forward_sequence, net._stored, X, h, C, out[..., ::2]),
+        "kernel that raises on h": raising(_kernel.forward_sequence, net._stored[0], X, misfit, C, None),
+        "kernel that raises on Y": raising(_kernel.forward_sequence, net._stored[0], X, h, C, out[..., ::2]),
     }
 
 
@@ -231,7 +231,7 @@ def test_no_reference_is_left(dtype: Any) -> None:
     net = random_net(rng, 3, 5, dtype)
     X, h, C = random_case(rng, 2, 3, 3, 5, dtype)
     x, y, out, stream = X[:, 0].copy(), h.copy(), np.empty((2, 3, 5), dtype), net.stream(2)
-    held = [net, net._stored, stream, X, x, y, h, C, out, None, X.dtype, type(X)]
+    held = [net, net._stored[0], stream, X, x, y, h, C, out, None, X.dtype, type(X)]
 
     def counts() -> list[int]:
         return [sys.getrefcount(thing) for thing in held]
@@ -333,8 +333,8 @@ for isa in _kernel.SUPPORTED_ISAS:
         for B, steps in ((1, 600), (5, 200), (17, 60), (97, 30)):
             few, many = (arrays(B, T, 3, 17, dtype) for T in (3, steps))
             for what, call in (
-                ("kernel", lambda X, h, C, Y: _kernel.forward_sequence(net._stored, X, h, C, Y)),
-                ("states only", lambda X, h, C, Y: _kernel.forward_sequence(net._stored, X, h, C, None)),
+                ("kernel", lambda X, h, C, Y: _kernel.forward_sequence(net._stored[0], X, h, C, Y)),
+                ("states only", lambda X, h, C, Y: _kernel.forward_sequence(net._stored[0], X, h, C, None)),
                 ("class", lambda X, h, C, Y: net.forward_sequence(X, h, C, out=Y)),
             ):
                 calls = [counted(lambda: call(*case))[0] for case in (few, many)]
@@ -358,7 +358,7 @@ for isa in _kernel.SUPPORTED_ISAS:
         net = LSTM(1, 1, dtype=dtype)._on_isa(isa)
         for B, T in ((200_000, 1), (20_000, 10), (1, 200_000), (15, 20_000)):
             case = arrays(B, T, 1, 1, dtype)
-            calls, bytes = counted(lambda: _kernel.forward_sequence(net._stored, *case))
+            calls, bytes = counted(lambda: _kernel.forward_sequence(net._stored[0], *case))
             assert 0 < bytes < 600_000, (isa, dtype, B, T, calls, bytes)
 """,
     )

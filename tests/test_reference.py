@@ -15,6 +15,7 @@ import pytest
 from support import DATA, DTYPES, assert_close, random_case, random_net
 
 from lstm import LSTM, params, reference
+from lstm.architecture import PLAIN
 
 Case = dict[str, np.ndarray]
 
@@ -44,10 +45,10 @@ def numpy_net(case: Case) -> LSTM:
 
 def direct_results(case: Case, weights: params.Weights | None = None) -> Case:
     """Y, h_n and C_n by lstm.reference alone."""
-    weights = weights or params.from_state_dict(state_dict(case))[0]
+    weights = weights or params.from_state_dict(state_dict(case))[0][0]
     h, C = case["h0"].copy(), case["C0"].copy()
     Y = np.full((*case["X"].shape[:2], h.shape[1]), np.nan, h.dtype)
-    reference.forward_sequence(weights, case["X"], h, C, Y)
+    reference.forward_sequence(weights, PLAIN, case["X"], h, C, Y)
     return {"Y": Y, "h_n": h, "C_n": C}
 
 
@@ -121,14 +122,14 @@ def test_unbatched_equals_recorded_pytorch(name: str) -> None:
     [
         (name, part)
         for name, case in CASES.items()
-        for part in params.Weights._fields
+        for part in ("input", "hidden", "bias")
         if part != "bias" or "bias_ih_l0" in case
     ],
 )
 def test_swapped_gates_are_seen(name: str, part: str, pair: tuple[int, int]) -> None:
     """Two gates swapped, in one of the three weights only, show at once."""
     case = CASES[name]
-    weights = params.from_state_dict(state_dict(case))[0]
+    weights = params.from_state_dict(state_dict(case))[0][0]
     order = [0, 1, 2, 3]
     order[pair[0]], order[pair[1]] = pair[1], pair[0]
     swapped = weights._replace(**{part: getattr(weights, part)[order]})

@@ -229,12 +229,12 @@ def test_copies_go_on_by_themselves(clone: Callable[[Stream], Stream], backend: 
 
 
 def test_a_read_only_state_is_not_written() -> None:
-    stream = LSTM(4, 6, rng=0).stream()
-    stream.step(np.ones(4))
+    stream = LSTM(4, 6, rng=0).stream(2)
+    stream.step(np.ones((2, 4)))
     stream.h.flags.writeable = False
     h, C = stream.h.copy(), stream.C.copy()
     with pytest.raises(ValueError, match="read-only"):
-        stream.step(np.ones(4))
+        stream.step(np.ones((2, 4)))
     assert_same_bits(stream.h, h)
     assert_same_bits(stream.C, C)
 

@@ -80,9 +80,10 @@ def build(
     for name, value in told.items():
         if name not in OPTIONS and config.get(name, value) != value:
             raise FormatError(
-                f"{path}: its arrays have {name}={value}, but its configuration says {config[name]!r}"
+                f"{path}: its arrays have {name}={value}, but its entry 'lstm' says {config[name]!r}"
             )
     try:
-        return model.LSTM.from_state_dict(state, backend=backend, **options)
+        found.with_options(**options)
     except (ValueError, TypeError) as error:
-        raise FormatError(f"{path}: {error}") from error
+        raise FormatError(f"{path}: entry 'lstm': {error}") from error
+    return model.LSTM.from_state_dict(state, backend=backend, **options)
