@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
+Plain: TypeAlias = str | tuple[str, float] | tuple[str, float, float]
 Function: TypeAlias = Callable[[np.ndarray, float, float], np.ndarray]
 
 
@@ -133,9 +134,11 @@ def parse(given: Any, directions: int) -> tuple[Activation, ...]:
     return tuple(parsed)
 
 
-def plain(activation: Activation) -> str | tuple[str, float, float]:
-    """The form in which users see it: a name, or (name, alpha, beta) where it has parameters."""
+def plain(activation: Activation) -> Plain:
+    """The form in which users see it: a name, or a tuple of it and the parameters that it has."""
     definition = ACTIVATIONS[activation.name]
-    if definition.alpha is None and definition.beta is None:
+    if definition.alpha is None:
         return activation.name
+    if definition.beta is None:
+        return activation.name, activation.alpha
     return activation.name, activation.alpha, activation.beta

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import activations
-from .activations import Activation
+from .activations import Activation, Plain
 from .checks import positive_size
 
 
@@ -99,7 +99,7 @@ class Architecture(NamedTuple):
             options["activations"] = named
         return options
 
-    def named_activations(self) -> tuple[str | tuple[str, float, float], ...] | None:
+    def named_activations(self) -> tuple[Plain, ...] | None:
         """The activations as users see them; None for the usual ones."""
         if self.activations == activations.USUAL * self.directions:
             return None

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from . import _kernel, params, sequence
 from . import trace as traces
+from .activations import Plain
 from .architecture import Architecture, check
 from .checks import cast, check_out, is_usable, positive_size, real_array
 from .layer import Layer
@@ -223,7 +224,7 @@ class LSTM:
         return self._architecture.input_forget
 
     @property
-    def activations(self) -> tuple[str | tuple[str, float, float], ...] | None:
+    def activations(self) -> tuple[Plain, ...] | None:
         """The three activations of every direction; None for the usual ones."""
         return self._architecture.named_activations()
 

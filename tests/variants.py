@@ -1,0 +1,190 @@
+"""Random nets of every variant, and an oracle that computes them step by step from their state dicts.
+
+Shapes: B batch, T time, I input, H hidden, O features of h, L layers, D directions.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from lstm import LSTM
+
+# Name, and whether it takes alpha and beta, of the functions of the ONNX operator.
+FUNCTIONS = {
+    "Sigmoid": (False, False),
+    "Tanh": (False, False),
+    "Relu": (False, False),
+    "Affine": (True, True),
+    "LeakyRelu": (True, False),
+    "ThresholdedRelu": (True, False),
+    "ScaledTanh": (True, True),
+    "HardSigmoid": (True, True),
+    "Elu": (True, False),
+    "Softsign": (False, False),
+    "Softplus": (False, False),
+}
+OPTIONS = ("reverse", "clip", "input_forget", "activations")
+
+
+class Mixture(NamedTuple):
+    """A net's arguments, and a call of it."""
+
+    arguments: dict[str, Any]
+    dtype: Any
+    X: np.ndarray  # (B, T, I)
+    h0: np.ndarray  # (L D, B, O)
+    C0: np.ndarray  # (L D, B, H)
+    lengths: np.ndarray | None  # (B,)
+    state: dict[str, np.ndarray]
+
+    def net(self, **others: Any) -> LSTM:
+        """The net on some backend."""
+        options = {name: self.arguments[name] for name in OPTIONS if name in self.arguments}
+        return LSTM.from_state_dict(self.state, **options, **others)
+
+    def outputs(self, net: LSTM) -> dict[str, np.ndarray]:
+        """Y, h_n and C_n of the call."""
+        Y, (h_n, C_n) = net.forward_sequence(
+            self.X, self.h0, self.C0, lengths=self.lengths, return_state=True
+        )
+        return {"Y": Y, "h_n": h_n, "C_n": C_n}
+
+
+def draw_activations(rng: np.random.Generator, count: int) -> list[Any]:
+    """Names in random case, with parameters where there are some."""
+    drawn: list[Any] = []
+    for name in rng.choice(list(FUNCTIONS), count):
+        takes_alpha, takes_beta = FUNCTIONS[str(name)]
+        spelled = [str(name), str(name).lower(), str(name).upper()][rng.integers(3)]
+        parameters = [float(rng.uniform(0.2, 1.2))] * takes_alpha + [
+            float(rng.uniform(0.1, 0.9))
+        ] * takes_beta
+        with_parameters = bool(parameters) and bool(rng.integers(2))
+        drawn.append((spelled, *parameters) if with_parameters else spelled)
+    return drawn
+
+
+def draw(rng: np.random.Generator, dtype: Any, **fixed: Any) -> Mixture:
+    """A net with some options at random, but for those that are `fixed`, and a call of it."""
+    hidden = fixed.get("hidden_size", int(rng.integers(2, 40)))
+    both = bool(rng.integers(2))
+    arguments: dict[str, Any] = {
+        "input_size": int(rng.integers(1, 12)),
+        "hidden_size": hidden,
+        "num_layers": int(rng.integers(1, 4)),
+        "bidirectional": both,
+        "reverse": not both and bool(rng.integers(2)),
+        "proj_size": int(rng.integers(1, hidden)) if rng.integers(3) == 0 else 0,
+        "bias": bool(rng.integers(3)),
+        "peephole": bool(rng.integers(2)),
+        "clip": float(rng.uniform(0.2, 1.0)) if rng.integers(2) else None,
+        "input_forget": bool(rng.integers(3) == 0),
+    }
+    arguments.update({name: value for name, value in fixed.items() if name != "lengths"})
+    if "activations" not in fixed:
+        count = 6 if arguments["bidirectional"] else 3
+        arguments["activations"] = draw_activations(rng, count) if rng.integers(2) else None
+    net = LSTM(dtype=dtype, init="pytorch", rng=rng, **arguments)
+    cells = net.num_layers * (2 if net.bidirectional else 1)
+    batch, time = int(rng.integers(2, 24)), int(rng.integers(2, 7))
+    lengths = rng.integers(0, time + 1, batch) if rng.integers(2) else None
+    X = rng.standard_normal((batch, time, net.input_size)).astype(dtype)
+    for row, length in enumerate([] if fixed.get("lengths", 0) is None or lengths is None else lengths):
+        X[row, length:] = [np.nan, np.inf, 1e30][row % 3]
+    return Mixture(
+        arguments,
+        dtype,
+        X,
+        rng.uniform(-1, 1, (cells, batch, net.proj_size or net.hidden_size)).astype(dtype),
+        rng.standard_normal((cells, batch, net.hidden_size)).astype(dtype),
+        None if fixed.get("lengths", 0) is None else lengths,
+        net.state_dict(),
+    )
+
+
+# The oracle: nothing of the package but the names and shapes of the state dict.
+
+
+def apply(function: Any, z: np.ndarray) -> np.ndarray:
+    """One activation, given as a user gives it, on z (H,)."""
+    name, *parameters = function if isinstance(function, tuple) else (function,)
+    name = name.lower()
+    defaults = {"affine": (1, 0), "leakyrelu": (0.01,), "thresholdedrelu": (1,), "scaledtanh": (1, 1)}
+    defaults |= {"hardsigmoid": (0.2, 0.5), "elu": (1,)}
+    a, b, *_ = (*(parameters or defaults.get(name, ())), 0, 0)
+    values = {
+        "sigmoid": lambda: 0.5 * (1 + np.tanh(z / 2)),
+        "tanh": lambda: np.tanh(z),
+        "relu": lambda: z * (z > 0),
+        "affine": lambda: a * z + b,
+        "leakyrelu": lambda: np.where(z >= 0, z, a * z),
+        "thresholdedrelu": lambda: z * (z > a),
+        "scaledtanh": lambda: a * np.tanh(b * z),
+        "hardsigmoid": lambda: np.minimum(1, np.maximum(0, a * z + b)),
+        "elu": lambda: np.where(z >= 0, z, a * (np.exp(z) - 1)),
+        "softsign": lambda: z / (1 + abs(z)),
+        "softplus": lambda: np.log(1 + np.exp(z)),
+    }
+    return values[name]()
+
+
+def oracle_cell(
+    mixture: Mixture, suffix: str, functions: Any, row: list[np.ndarray], h: np.ndarray, C: np.ndarray
+) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
+    """Steps x (I,) of one row in the order of computation, h (O,), C (H,) -> every h, and the last h, C."""
+    arguments = mixture.arguments
+    size = arguments["hidden_size"]
+    weights = {name: array.astype(np.float64) for name, array in mixture.state.items()}
+    W, R = weights["weight_ih" + suffix], weights["weight_hh" + suffix]
+    bias = weights.get("bias_ih" + suffix, np.zeros(4 * size)) + weights.get("bias_hh" + suffix, 0)
+    p = weights.get("weight_ch" + suffix, np.zeros(3 * size)).reshape(3, size)
+    clip = arguments["clip"] or np.inf
+    at_gates, at_candidate, at_output = functions or ("Sigmoid", "Tanh", "Tanh")
+    outputs = []
+    for x in row:
+        z = [(W @ x + R @ h + bias)[k * size : (k + 1) * size] for k in range(4)]
+        i = apply(at_gates, np.clip(z[0] + p[0] * C, -clip, clip))
+        f = apply(at_gates, np.clip(z[1] + p[1] * C, -clip, clip))
+        if arguments["input_forget"]:
+            f = 1 - i
+        g = apply(at_candidate, np.clip(z[2], -clip, clip))
+        C = f * C + i * g
+        o = apply(at_gates, np.clip(z[3] + p[2] * C, -clip, clip))
+        h = o * apply(at_output, C)
+        if "weight_hr" + suffix in weights:
+            h = weights["weight_hr" + suffix] @ h
+        outputs.append(h)
+    return outputs, h, C
+
+
+@np.errstate(all="ignore")
+def oracle(mixture: Mixture) -> dict[str, np.ndarray]:
+    """Y, h_n and C_n of a mixture in float64, row by row and step by step."""
+    arguments = mixture.arguments
+    directions = 2 if arguments["bidirectional"] else 1
+    batch, time = mixture.X.shape[:2]
+    state_size = arguments["proj_size"] or arguments["hidden_size"]
+    Y = np.zeros((batch, time, directions * state_size))
+    h_n, C_n = mixture.h0.astype(np.float64), mixture.C0.astype(np.float64)
+    lengths = np.full(batch, time) if mixture.lengths is None else mixture.lengths
+    given = arguments["activations"]
+    for b in range(batch):
+        features = list(mixture.X[b, : lengths[b]].astype(np.float64))
+        for layer in range(arguments["num_layers"]):
+            sides = []
+            for direction in range(directions):
+                k = layer * directions + direction
+                backward = direction == 1 or arguments["reverse"]
+                suffix = f"_l{layer}" + "_reverse" * direction
+                functions = given and given[3 * direction : 3 * direction + 3]
+                row = features[::-1] if backward else features
+                outputs, h_n[k, b], C_n[k, b] = oracle_cell(
+                    mixture, suffix, functions, row, h_n[k, b], C_n[k, b]
+                )
+                sides.append(outputs[::-1] if backward else outputs)
+            features = [np.concatenate(parts) for parts in zip(*sides, strict=True)]
+        for t, output in enumerate(features):
+            Y[b, t] = output
+    return {"Y": Y, "h_n": h_n, "C_n": C_n}
