@@ -35,18 +35,47 @@ from lstm.compare import cpu_name
 
 
 class Case(NamedTuple):
-    """Sizes, and the least ratio to the best peer that is our goal in float32."""
+    """Sizes, the least ratio to the best peer that is our goal in float32, and the variant."""
 
     input_size: int
     hidden_size: int
     batch: int
     time: int
     goal: float
+    num_layers: int = 1
+    bidirectional: bool = False
+    proj_size: int = 0
+    peephole: bool = False
+    mixed_lengths: bool = False  # 1 to T, else all T
 
     @property
     def is_step(self) -> bool:
         """Whether this is one step of a stream."""
         return self.time == 1
+
+    @property
+    def variant(self) -> dict[str, Any]:
+        """Arguments of the net beyond its sizes."""
+        names = ("num_layers", "bidirectional", "proj_size", "peephole")
+        return {name: getattr(self, name) for name in names}
+
+    @property
+    def label(self) -> str:
+        """What the case is, for the table."""
+        parts = ["step"] * self.is_step + [f"{self.num_layers} layers"] * (self.num_layers > 1)
+        parts += ["2 directions"] * self.bidirectional + [f"P {self.proj_size}"] * (self.proj_size > 0)
+        parts += ["peephole"] * self.peephole + ["lengths 1 to T"] * self.mixed_lengths
+        return f"{self.input_size}, {self.hidden_size}, {self.batch}, {self.time} {', '.join(parts)}".strip()
+
+    def lengths(self) -> np.ndarray | None:
+        """Steps of every row, (B,), from 1 to T in random order; None where all have T."""
+        if not self.mixed_lengths:
+            return None
+        return (
+            np.random.default_rng(2)
+            .permutation(np.linspace(1, self.time, self.batch).round())
+            .astype(np.int64)
+        )
 
 
 CASES = (
@@ -64,6 +93,11 @@ CASES = (
     Case(128, 256, 32, 50, 1.2),
     Case(256, 512, 64, 30, 1.1),
     Case(512, 1024, 64, 20, 1.1),
+    Case(128, 256, 1, 100, 1.2, num_layers=2, bidirectional=True),
+    Case(128, 256, 32, 50, 1.2, num_layers=2, bidirectional=True),
+    Case(128, 512, 1, 50, 1.2, proj_size=128),
+    Case(64, 128, 8, 100, 1.2, peephole=True),
+    Case(128, 256, 32, 100, 1.5, mixed_lengths=True),
 )
 OURS = "lstm"
 ROUND_SECONDS = 0.004
@@ -77,8 +111,10 @@ def ours(net: LSTM, X: np.ndarray, case: Case) -> Call:
         stream = net.stream(case.batch)
         x, out = X[:, 0].copy(), np.empty((case.batch, case.hidden_size), net.dtype)
         return lambda: stream.step(x, out)
-    out = np.empty((case.batch, case.time, case.hidden_size), net.dtype)
-    return lambda: net.forward_sequence(X, out=out)
+    width = (case.proj_size or case.hidden_size) * (2 if case.bidirectional else 1)
+    out = np.empty((case.batch, case.time, width), net.dtype)
+    lengths = case.lengths()
+    return lambda: net.forward_sequence(X, lengths=lengths, out=out)
 
 
 def numpy_(net: LSTM, X: np.ndarray, case: Case) -> Call:
@@ -88,7 +124,7 @@ def numpy_(net: LSTM, X: np.ndarray, case: Case) -> Call:
         x = X[:, 0]
         h = C = np.zeros((case.batch, case.hidden_size), net.dtype)
         return lambda: reference.forward(x, h, C)[0]
-    return lambda: reference.forward_sequence(X)
+    return lambda: reference.forward_sequence(X, lengths=case.lengths())
 
 
 def pytorch(net: LSTM, X: np.ndarray, case: Case) -> Call:
@@ -96,60 +132,94 @@ def pytorch(net: LSTM, X: np.ndarray, case: Case) -> Call:
     import torch
 
     torch.set_num_threads(1)
-    module = torch.nn.LSTM(case.input_size, case.hidden_size).to(getattr(torch, net.dtype.name))
+    module = torch.nn.LSTM(
+        case.input_size,
+        case.hidden_size,
+        num_layers=case.num_layers,
+        bidirectional=case.bidirectional,
+        proj_size=case.proj_size,
+    ).to(getattr(torch, net.dtype.name))
     module.load_state_dict({name: torch.from_numpy(value) for name, value in net.state_dict().items()})
     module.eval()
+    rnn = torch.nn.utils.rnn
     x = torch.from_numpy(np.ascontiguousarray(X.swapaxes(0, 1)))
-    state = torch.zeros(1, case.batch, case.hidden_size, dtype=x.dtype)
+    lengths = case.lengths()
 
     def run() -> Any:
         with torch.inference_mode():
-            return module(x, (state, state))[0].numpy().swapaxes(0, 1)
+            if lengths is None:
+                return module(x)[0].numpy().swapaxes(0, 1)
+            packed = rnn.pack_padded_sequence(x, torch.from_numpy(lengths), enforce_sorted=False)
+            Y, _ = rnn.pad_packed_sequence(module(packed)[0], total_length=case.time)
+            return Y.numpy().swapaxes(0, 1)
 
     return run
 
 
-def onnx_model(net: LSTM, case: Case) -> Any:
-    """One LSTM node, fixed shapes, layout 0: X, h, c -> Y, Y_h, Y_c."""
-    from onnx import TensorProto, helper, numpy_helper
+def onnx_layer(net: LSTM, case: Case, layer: int, features: str) -> tuple[list[Any], list[Any]]:
+    """The nodes and initializers of one layer: `features` (T, B, I) -> Y{layer} (T, B, D H)."""
+    from onnx import helper, numpy_helper
 
     state = net.state_dict()
-    order = [0, 3, 1, 2]  # ONNX: i, o, f, c; ours: i, f, g, o
+    suffixes = [f"_l{layer}", f"_l{layer}_reverse"][: 2 if case.bidirectional else 1]
 
-    def reorder(array: np.ndarray) -> np.ndarray:
-        return array.reshape(4, case.hidden_size, -1)[order].reshape(array.shape)
+    def stacked(kind: str, order: list[int]) -> np.ndarray:
+        parts = [state[kind + suffix] for suffix in suffixes]
+        return np.stack([p.reshape(len(order), case.hidden_size, -1)[order].reshape(p.shape) for p in parts])
 
-    bias = np.concatenate([reorder(state["bias_ih_l0"]), reorder(state["bias_hh_l0"])])
-    initializers = [
-        numpy_helper.from_array(reorder(state["weight_ih_l0"])[None], "W"),
-        numpy_helper.from_array(reorder(state["weight_hh_l0"])[None], "R"),
-        numpy_helper.from_array(bias[None], "B"),
+    gates = [0, 3, 1, 2]  # ONNX: i, o, f, c; ours: i, f, g, o
+    arrays = {
+        f"W{layer}": stacked("weight_ih", gates),
+        f"R{layer}": stacked("weight_hh", gates),
+        f"B{layer}": np.concatenate([stacked("bias_ih", gates), stacked("bias_hh", gates)], axis=1),
+        f"shape{layer}": np.array([0, 0, -1]),
+    }
+    inputs = [features, f"W{layer}", f"R{layer}", f"B{layer}"]
+    inputs.append("lengths" if case.mixed_lengths else "")
+    if case.peephole:
+        arrays[f"P{layer}"] = stacked("weight_ch", [0, 2, 1])  # i, o, f; ours: i, f, o
+        inputs += ["", "", f"P{layer}"]
+    nodes = [
+        helper.make_node(
+            "LSTM",
+            inputs,
+            [f"directions{layer}"],
+            hidden_size=case.hidden_size,
+            direction="bidirectional" if case.bidirectional else "forward",
+        ),
+        helper.make_node("Transpose", [f"directions{layer}"], [f"rows{layer}"], perm=[0, 2, 1, 3]),
+        helper.make_node("Reshape", [f"rows{layer}", f"shape{layer}"], [f"Y{layer}"]),
     ]
+    return nodes, [numpy_helper.from_array(array, name) for name, array in arrays.items()]
+
+
+def onnx_model(net: LSTM, case: Case) -> Any:
+    """One LSTM node a layer, fixed shapes, layout 0: X (T, B, I) and lengths (B,) -> Y (T, B, D H)."""
+    from onnx import TensorProto, helper
+
+    nodes, initializers, features = [], [], "X"
+    for layer in range(case.num_layers):
+        layer_nodes, layer_initializers = onnx_layer(net, case, layer, features)
+        nodes += layer_nodes
+        initializers += layer_initializers
+        features = f"Y{layer}"
     real = TensorProto.FLOAT if net.dtype == np.float32 else TensorProto.DOUBLE
-    states = [1, case.batch, case.hidden_size]
-    graph = helper.make_graph(
-        [
-            helper.make_node(
-                "LSTM",
-                ["X", "W", "R", "B", "", "h", "c"],
-                ["Y", "Y_h", "Y_c"],
-                hidden_size=case.hidden_size,
-            )
-        ],
-        "lstm",
-        [
-            helper.make_tensor_value_info("X", real, [case.time, case.batch, case.input_size]),
-            helper.make_tensor_value_info("h", real, states),
-            helper.make_tensor_value_info("c", real, states),
-        ],
-        [
-            helper.make_tensor_value_info("Y", real, [case.time, 1, case.batch, case.hidden_size]),
-            helper.make_tensor_value_info("Y_h", real, states),
-            helper.make_tensor_value_info("Y_c", real, states),
-        ],
-        initializers,
-    )
+    width = case.hidden_size * (2 if case.bidirectional else 1)
+    inputs = [helper.make_tensor_value_info("X", real, [case.time, case.batch, case.input_size])]
+    if case.mixed_lengths:
+        inputs.append(helper.make_tensor_value_info("lengths", TensorProto.INT32, [case.batch]))
+    outputs = [helper.make_tensor_value_info(features, real, [case.time, case.batch, width])]
+    graph = helper.make_graph(nodes, "lstm", inputs, outputs, initializers)
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+def onnx_feed(X: np.ndarray, case: Case) -> dict[str, np.ndarray]:
+    """The inputs of `onnx_model`."""
+    feed = {"X": np.ascontiguousarray(X.swapaxes(0, 1))}
+    lengths = case.lengths()
+    if lengths is not None:
+        feed["lengths"] = lengths.astype(np.int32)
+    return feed
 
 
 def onnxruntime(net: LSTM, X: np.ndarray, case: Case) -> Call:
@@ -161,9 +231,8 @@ def onnxruntime(net: LSTM, X: np.ndarray, case: Case) -> Call:
     session = ort.InferenceSession(
         onnx_model(net, case).SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
-    zeros = np.zeros((1, case.batch, case.hidden_size), net.dtype)
-    feed = {"X": np.ascontiguousarray(X.swapaxes(0, 1)), "h": zeros, "c": zeros}
-    return lambda: session.run(None, feed)[0][:, 0].swapaxes(0, 1)
+    feed = onnx_feed(X, case)
+    return lambda: session.run(None, feed)[0].swapaxes(0, 1)
 
 
 def openvino(net: LSTM, X: np.ndarray, case: Case) -> Call:
@@ -181,11 +250,10 @@ def openvino(net: LSTM, X: np.ndarray, case: Case) -> Call:
         },
     )
     request = compiled.create_infer_request()
-    zeros = np.zeros((1, case.batch, case.hidden_size), net.dtype)
-    feed = {"X": np.ascontiguousarray(X.swapaxes(0, 1)), "h": zeros, "c": zeros}
+    feed = onnx_feed(X, case)
 
     def run() -> Any:
-        return request.infer(feed, share_inputs=True, share_outputs=True)["Y"][:, 0].swapaxes(0, 1)
+        return request.infer(feed, share_inputs=True, share_outputs=True)[0].swapaxes(0, 1)
 
     return run
 
@@ -197,6 +265,18 @@ CONTESTANTS: dict[str, Callable[[LSTM, np.ndarray, Case], Call]] = {
     "onnxruntime": onnxruntime,
     "openvino": openvino,
 }
+
+
+def can_run(name: str, case: Case) -> bool:
+    """Whether a contestant has the variant: PyTorch lacks peepholes, ONNX projections.
+
+    OpenVINO takes a model with peepholes and computes something else (off by 0.015 here).
+    """
+    if name in ("pytorch", "openvino") and case.peephole:
+        return False
+    if name == "pytorch":
+        return True
+    return name in (OURS, "numpy") or not case.proj_size
 
 
 def repeated(calls: dict[str, Call], rounds: int) -> dict[str, list[float]]:
@@ -217,10 +297,10 @@ def repeated(calls: dict[str, Call], rounds: int) -> dict[str, list[float]]:
 
 def run_case(case: Case, dtype: str, names: list[str], rounds: int, limits: dict[str, Any]) -> dict[str, Any]:
     """Times of each contestant, its largest difference from ours, and our fraction of the nearer limit."""
-    net = LSTM(case.input_size, case.hidden_size, dtype=dtype, init="pytorch", rng=0)
+    net = LSTM(case.input_size, case.hidden_size, **case.variant, dtype=dtype, init="pytorch", rng=0)
     X = np.random.default_rng(1).standard_normal((case.batch, case.time, case.input_size)).astype(dtype)
-    calls = {name: CONTESTANTS[name](net, X, case) for name in names}
-    expected = net.forward_sequence(X)
+    calls = {name: CONTESTANTS[name](net, X, case) for name in names if can_run(name, case)}
+    expected = net.forward_sequence(X, lengths=case.lengths())
     differences = {}
     for name, call in calls.items():
         if case.is_step and name == OURS:
@@ -265,28 +345,34 @@ def nearer_limit(case: Case, dtype: np.dtype[Any], limits: dict[str, Any]) -> tu
 
     Every step reads the recurrent weights once; a single step the input weights too.
     """
-    flops = 8 * case.hidden_size * (case.input_size + case.hidden_size) * case.batch * case.time
-    compute = flops / (limits["gflops_float32"] * 1e9 * 4 / dtype.itemsize)
-    depth = case.hidden_size + (case.input_size if case.is_step else 0)
-    weight_bytes = 4 * case.hidden_size * depth * dtype.itemsize
-    fitting = [size for size in limits["read_gbytes"] if size >= weight_bytes]
+    directions = 2 if case.bidirectional else 1
+    state_size = case.proj_size or case.hidden_size
+    steps = case.batch * case.time if case.lengths() is None else int(case.lengths().sum())
+    products = recurrent = 0
+    for layer in range(case.num_layers):
+        depth = case.input_size if layer == 0 else directions * state_size
+        own = 4 * case.hidden_size * state_size + case.proj_size * case.hidden_size
+        recurrent += directions * (own + (4 * case.hidden_size * depth if case.is_step else 0))
+        products += directions * (own + 4 * case.hidden_size * depth)
+    compute = 2 * products * steps / (limits["gflops_float32"] * 1e9 * 4 / dtype.itemsize)
+    # Directions and layers follow one another, each with its own weights in the caches.
+    one = recurrent // (directions * case.num_layers) * dtype.itemsize
+    fitting = [size for size in limits["read_gbytes"] if size >= one]
     rate = limits["read_gbytes"][min(fitting) if fitting else max(limits["read_gbytes"])]
-    reading = weight_bytes * case.time / (rate * 1e9)
+    reading = recurrent * dtype.itemsize * case.time / (rate * 1e9)
     return ("flops", compute) if compute > reading else ("reading", reading)
 
 
 def print_row(row: dict[str, Any], names: list[str], dtype: str) -> None:
     """One line of the table."""
     case = Case(*(row[field] for field in Case._fields))
-    what = (
-        f"{'step ' if case.is_step else ''}{case.input_size}, {case.hidden_size}, {case.batch}, {case.time}"
-    )
     times = "".join(
         f" {row['best_us'][name]:>12.1f} |" if name in row["best_us"] else f" {'':>12} |" for name in names
     )
     goal = f"{case.goal:g}" if dtype == "float32" else ""
     print(
-        f"| {what:<18} |{times} {row['ratio']:>5.2f} | {goal:>4} | {row['fraction']:>4.0%} {row['limit']} |",
+        f"| {case.label:<18} |{times} {row['ratio']:>5.2f} | {goal:>4} "
+        f"| {row['fraction']:>4.0%} {row['limit']} |",
         flush=True,
     )
 

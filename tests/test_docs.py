@@ -1,12 +1,15 @@
-"""The Python in the README runs as it stands."""
+"""The Python in the README runs as it stands: its block, and the examples of its table."""
 
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 from support import ROOT
+
+import lstm
 
 
 @pytest.mark.skipif(not (ROOT / "README.md").exists(), reason="needs the source tree")
@@ -18,3 +21,25 @@ def test_the_readmes_python_runs() -> None:
         exec(block, names)
         assert names["h"].shape == names["C"].shape == (5, 1)
         assert names["Y"].shape == (10, 5)
+
+
+def table_examples() -> list[str]:
+    """The first code of the second column of every row of the README's table."""
+    path = ROOT / "README.md"
+    text = path.read_text("utf-8") if path.exists() else ""
+    rows = re.findall(r"^\| [^|]* \| `(.*?)`.* \|$", text, re.MULTILINE)
+    return rows
+
+
+@pytest.mark.skipif(not (ROOT / "README.md").exists(), reason="needs the source tree")
+def test_the_table_has_its_examples() -> None:
+    assert len(table_examples()) >= 20
+
+
+@pytest.mark.parametrize("code", table_examples())
+def test_the_readmes_table_runs(code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if "plot" in code:
+        pytest.importorskip("matplotlib").use("Agg")
+    monkeypatch.chdir(tmp_path)
+    names = {"np": np, "LSTM": lstm.LSTM, "net": lstm.LSTM(3, 5), "X": np.ones((10, 3))}
+    exec(code, names)
