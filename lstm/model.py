@@ -704,13 +704,74 @@ class LSTM:
         net._take(weights)
         return net
 
+    @classmethod
+    def from_torch(
+        cls,
+        source: Any,
+        prefix: str | None = None,
+        *,
+        dtype: DTypeLike | None = None,
+        backend: Literal["native", "numpy"] = "native",
+    ) -> Self:
+        """Make a net from PyTorch's weights.
+
+        Parameters
+        ----------
+        source : torch.nn.LSTM, torch.nn.LSTMCell, another module, or a state dict
+            Tensors, on any device, or arrays; bfloat16 and float16 are widened to float32. Other
+            weights of a larger model are left alone. Dropout takes no part in inference.
+        prefix : str, optional
+            What stands before the names of the LSTM in a larger model, such as ``"encoder.lstm"``;
+            needed where there are several.
+        dtype, backend
+            As for `from_state_dict`.
+
+        Returns
+        -------
+        LSTM
+
+        Raises
+        ------
+        TypeError, ValueError
+            Where there is no LSTM in the source, or several and no prefix: the message lists them.
+
+        Examples
+        --------
+        >>> import torch  # doctest: +SKIP
+        >>> module = torch.nn.LSTM(3, 5, num_layers=2)  # doctest: +SKIP
+        >>> LSTM.from_torch(module)  # doctest: +SKIP
+        LSTM(3, 5, num_layers=2, dtype=float32)
+        """
+        from .formats import torch
+
+        return cls.from_state_dict(torch.state_dict(source, prefix), dtype=dtype, backend=backend)
+
+    def to_torch(self) -> Any:
+        """Make a torch.nn.LSTM of these weights, in evaluation mode and batch first (extra ``torch``).
+
+        Returns
+        -------
+        torch.nn.LSTM
+
+        Raises
+        ------
+        ValueError
+            Where the net has what PyTorch's lacks: reverse, peephole, clip, input_forget, activations.
+        ImportError
+            Where PyTorch is not installed.
+        """
+        from .formats import torch
+
+        return torch.to_torch(self)
+
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the net to a .npz file, which `lstm.load` reads; no pickle is in it.
+        """Write the net to a file, which `lstm.load` reads; no pickle is in it.
 
         Parameters
         ----------
         path : str or path-like
-            Must end in ``.npz``. A file of that name is replaced once the new one is whole.
+            Ends in ``.npz`` or, with the extra of that name, in ``.safetensors``, which PyTorch's
+            ``load_state_dict`` takes too. A file of that name is replaced once the new one is whole.
 
         Raises
         ------

@@ -405,7 +405,8 @@ def _unpack_matrix(packed: np.ndarray, hidden_size: int) -> np.ndarray:
 def memory(size: int) -> np.ndarray:
     """(size,) zero bytes; many of them straight from the system, to which they go back when freed.
 
-    What the C library frees it may keep: a loaded net of H = 1024 held 2.0 times its weights.
+    What the C library frees it may keep: in a process that had freed 30 MB before, a net of H = 1024 held
+    2.07 times its weights after `lstm.load`, and so 1.07. Huge pages made no difference (within 3 %).
     """
     if size < OWN_MEMORY:
         return np.zeros(size, np.uint8)

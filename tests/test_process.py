@@ -461,3 +461,25 @@ def test_signals_and_affinity_are_left() -> None:
     for call in kernel_calls(_kernel.DEFAULT_ISA, np.float32).values():
         call()
     assert found() == before
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux's /proc")
+def test_a_loaded_net_holds_its_weights_once(tmp_path: Path) -> None:
+    """Resident memory grows by at most 1.25 times the weights, whatever the C library keeps."""
+    program = f"""
+import ctypes, lstm
+libc = ctypes.CDLL(None)
+libc.malloc.restype = ctypes.c_void_p
+libc.free(ctypes.c_void_p(libc.malloc(30 << 20)))
+def resident():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * {os.sysconf("SC_PAGE_SIZE")}
+lstm.load({str(tmp_path / "small.npz")!r})
+before = resident()
+net = lstm.load({str(tmp_path / "net.npz")!r})
+print((resident() - before) / (4 * 1024 * (256 + 1024 + 1) * 4))
+"""
+    LSTM(256, 1024, dtype=np.float32, init="pytorch", rng=0).save(tmp_path / "net.npz")
+    LSTM(2, 3).save(tmp_path / "small.npz")
+    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    assert float(done.stdout) < 1.25

@@ -3,27 +3,38 @@
 from __future__ import annotations
 
 import os
+from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from ..model import LSTM
 
-ENDINGS = (".npz",)
+# The module of this folder that reads and writes files of an ending.
+ENDINGS = {".npz": "npz", ".safetensors": "safetensors"}
 
 
 class FormatError(ValueError):
     """A file that cannot be read as what it should be; names the file, the entry and what was expected."""
 
 
-def load(path: str | os.PathLike[str], *, backend: Literal["native", "numpy"] = "native") -> LSTM:
+def load(
+    path: str | os.PathLike[str],
+    *,
+    prefix: str | None = None,
+    backend: Literal["native", "numpy"] = "native",
+) -> LSTM:
     """Load a net from a file.
 
     Parameters
     ----------
     path : str or path-like
-        A .npz file, as `LSTM.save` writes it, or one that holds PyTorch's four arrays
-        (``weight_ih_l0``, ``weight_hh_l0``, ``bias_ih_l0``, ``bias_hh_l0``) and nothing else.
-        Files are not trusted: nothing in them is run, no pickle is read.
+        A .npz file, as `LSTM.save` writes it, or one that holds a state dict under PyTorch's names
+        and nothing else; or a .safetensors file (extra ``safetensors``), in which the LSTM is found
+        among other tensors. Files are not trusted: nothing in them is run, no pickle is read.
+    prefix : str, optional
+        What stands before the names of the LSTM in a .safetensors file, such as ``"encoder.lstm"``;
+        needed where there are several.
     backend : {"native", "numpy"}
         As for `LSTM`.
 
@@ -39,6 +50,8 @@ def load(path: str | os.PathLike[str], *, backend: Literal["native", "numpy"] = 
         Where the ending is none that is known.
     OSError
         Where the file cannot be opened.
+    ImportError
+        Where the format needs an extra that is not installed.
 
     Examples
     --------
@@ -50,22 +63,21 @@ def load(path: str | os.PathLike[str], *, backend: Literal["native", "numpy"] = 
     LSTM(3, 5, dtype=float64)
 
     """
-    from . import npz
-
-    check_ending(path)
-    return npz.load(path, backend)
+    module = module_of(path)
+    if prefix is None:
+        return module.load(path, backend)  # type: ignore[no-any-return]
+    if module.__name__.rpartition(".")[2] != "safetensors":
+        raise ValueError(f"prefix is {prefix!r}, but it goes with .safetensors files only")
+    return module.load(path, backend, prefix)  # type: ignore[no-any-return]
 
 
 def save(net: LSTM, path: str | os.PathLike[str]) -> None:
     """Write `net` in the format that the ending of `path` names."""
-    from . import npz
-
-    check_ending(path)
-    npz.save(net, path)
+    module_of(path).save(net, path)
 
 
-def check_ending(path: str | os.PathLike[str]) -> None:
-    """Raise ValueError where no format has the ending of `path`."""
+def module_of(path: str | os.PathLike[str]) -> ModuleType:
+    """The module for the ending of `path`; ValueError where there is none."""
     name = os.fspath(path)
     if not isinstance(name, str):
         raise TypeError(f"path is {path!r}, but must be a str or a path-like object of one")
@@ -74,7 +86,8 @@ def check_ending(path: str | os.PathLike[str]) -> None:
         raise ValueError(
             f"{name} is a PyTorch pickle, which can run code when it is read; with PyTorch, use\n"
             f"    state = torch.load({name!r}, weights_only=True)\n"
-            "    net = lstm.LSTM.from_state_dict({k: v.numpy() for k, v in state.items()})"
+            "    net = lstm.LSTM.from_torch(state)"
         )
     if ending not in ENDINGS:
         raise ValueError(f"{name} ends in {ending!r}, but must end in {' or '.join(ENDINGS)}")
+    return import_module(f".{ENDINGS[ending]}", __name__)

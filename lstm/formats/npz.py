@@ -10,7 +10,6 @@ import io
 import json
 import os
 import re
-import threading
 import zipfile
 from collections.abc import Callable
 from typing import Any, Literal
@@ -19,6 +18,7 @@ import numpy as np
 
 from .. import model, params
 from . import FormatError, config
+from .writing import replacing
 
 CONFIG = "lstm"
 
@@ -43,16 +43,8 @@ PLAIN_DTYPE = re.compile(r"'([<>|=]?[fiubU][0-9]{1,9})'", re.ASCII)
 
 def save(net: model.LSTM, path: str | os.PathLike[str]) -> None:
     """Write the net's state dict and configuration, uncompressed; an old file is replaced whole."""
-    name = os.fspath(path)
-    partial = f"{name}.{os.getpid()}.{threading.get_ident()}.partial"
-    try:
-        with open(partial, "wb") as file:
-            _write_arrays(file, {CONFIG: np.array(json.dumps(config.describe(net))), **net.state_dict()})
-        os.replace(partial, name)
-    except BaseException:
-        if os.path.exists(partial):
-            os.remove(partial)
-        raise
+    with replacing(path) as partial, open(partial, "wb") as file:
+        _write_arrays(file, {CONFIG: np.array(json.dumps(config.describe(net))), **net.state_dict()})
 
 
 def _write_arrays(file: io.BufferedWriter, arrays: dict[str, np.ndarray]) -> None:

@@ -1,0 +1,65 @@
+"""Finding the LSTM among the other tensors of a model, by PyTorch's names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from .. import params
+
+FIRST = "weight_hh_l0"
+FIRST_OF_CELL = "weight_hh"  # nn.LSTMCell has no layers
+CELL_NAMES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+
+
+def find(shapes: Mapping[str, tuple[int, ...]], prefix: str | None) -> dict[str, str]:
+    """The tensors of one LSTM: their names in a state dict of it -> their names in the model.
+
+    `shapes` are those of all tensors by name. ValueError where there is no LSTM, none of that prefix, or
+    several and no prefix to pick one.
+    """
+    found = {name: _names(shapes, name) for name in _prefixes(shapes)}
+    if prefix is not None:
+        for given in (prefix, f"{prefix}."):
+            if given in found:
+                return found[given]
+        raise ValueError(f"no LSTM has the prefix {prefix!r}; {_listed(found, shapes)}")
+    if len(found) == 1:
+        return next(iter(found.values()))
+    if not found:
+        raise ValueError("there is no LSTM: no weight_ih_l0 and weight_hh_l0 of (4 * hidden_size, ...)")
+    raise ValueError(f"there are several LSTMs, pick one by prefix=; {_listed(found, shapes)}")
+
+
+def _prefixes(shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
+    """What stands before the names of an LSTM. A GRU's matrices have three times hidden_size rows."""
+    prefixes = []
+    for name, shape in shapes.items():
+        ending = next((e for e in (FIRST, FIRST_OF_CELL) if name == e or name.endswith(f".{e}")), None)
+        if ending is None or len(shape) != 2:
+            continue
+        prefix = name.removesuffix(ending)
+        projected = f"{prefix}weight_hr_l0" in shapes
+        if shape[0] == 4 * shape[1] or (projected and shape[0] % 4 == 0):
+            prefixes.append(prefix)
+    return prefixes
+
+
+def _names(shapes: Mapping[str, tuple[int, ...]], prefix: str) -> dict[str, str]:
+    """The tensors of the LSTM of this prefix: name in its state dict -> name in the model."""
+    if prefix + FIRST not in shapes:
+        return {f"{name}_l0": prefix + name for name in CELL_NAMES if prefix + name in shapes}
+    own = {name.removeprefix(prefix): name for name in shapes if name.startswith(prefix)}
+    return {name: full for name, full in own.items() if params.NAME.fullmatch(name)}
+
+
+def _listed(found: dict[str, dict[str, str]], shapes: Mapping[str, tuple[int, ...]]) -> str:
+    """The LSTMs by prefix, with their sizes."""
+    described = []
+    for prefix, names in sorted(found.items()):
+        rows = shapes[names[FIRST]][0]
+        inputs = shapes.get(names.get("weight_ih_l0", ""), (0, 0))[-1:]
+        layers = 1 + max(int(match[2]) for name in names if (match := params.NAME.fullmatch(name)))
+        sizes = f"input_size={inputs[0] if inputs else '?'}, hidden_size={rows // 4}"
+        described.append(f"{prefix!r} ({sizes}, {layers} layer{'s' * (layers > 1)})")
+    rest = len(described) - 10
+    return f"there are {', '.join(described[:10]) or 'none'}" + (f" and {rest} more" if rest > 0 else "")
