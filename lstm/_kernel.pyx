@@ -950,7 +950,9 @@ cdef forward_typed(
     run_call(weights, &call)
 
 
-def forward_sequence(PackedWeights weights not None, X, h, C, Y, lengths=None, bint reverse=False, trace=None):
+def forward_sequence(
+    PackedWeights weights not None, X, h, C, Y, lengths=None, bint reverse=False, trace=None
+):
     """X (B, T, I), h (B, O), C (B, H), Y (B, T, O) or None: all time steps of one layer and direction.
 
     `h` and `C` hold the state before the first step and are overwritten with the last one; `Y`, if given,
@@ -1128,7 +1130,7 @@ cdef class StepScratch:
         return 0
 
     cdef object fitting_out(self, out, PackedWeights packed, ptrdiff_t batch, bint single):
-        """`out`, or a new array for None, of (O,) or (B, O); None where `out` is not plain or does not fit."""
+        """`out`, or for None a new array, (O,) or (B, O); None where `out` is not plain or does not fit."""
         cdef cnp.npy_intp shape[2]
         shape[0], shape[1] = batch, packed.state_size
         if out is None:

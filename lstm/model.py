@@ -746,6 +746,70 @@ class LSTM:
 
         return cls.from_state_dict(torch.state_dict(source, prefix), dtype=dtype, backend=backend)
 
+    @classmethod
+    def from_onnx(
+        cls,
+        source: Any,
+        node: str | int | None = None,
+        *,
+        dtype: DTypeLike | None = None,
+        backend: Literal["native", "numpy"] = "native",
+    ) -> Self:
+        """Make a net from an LSTM node of an ONNX model (extra ``onnx``).
+
+        Parameters
+        ----------
+        source : str, path-like, or onnx.ModelProto
+            A model, in which the node may stand among others and within branches. Its weights are
+            initializers or constants, rearranged at most; float16 and bfloat16 are widened to
+            float32, those of a DynamicQuantizeLSTM dequantized. Initial states and lengths are taken
+            from the calls of the net, whatever the model has for them; X is (B, T, I) always.
+        node : str or int, optional
+            The node's name, the name of one of its outputs, or its number; needed where there are
+            several.
+        dtype, backend
+            As for `from_state_dict`.
+
+        Returns
+        -------
+        LSTM
+
+        Raises
+        ------
+        FormatError
+            Where there is no such node, or several and none is picked (the message lists them), the
+            model is damaged, or the node has what the operator does not know.
+        OSError
+            Where the file cannot be opened.
+        ImportError
+            Where onnx is not installed.
+        """
+        from .formats import onnx
+
+        state, options = onnx.read(source, node)
+        return cls.from_state_dict(state, **options, dtype=dtype, backend=backend)
+
+    def to_onnx(self, path: str | os.PathLike[str]) -> None:
+        """Write the net as an ONNX model of one LSTM node a layer (extra ``onnx``).
+
+        Parameters
+        ----------
+        path : str or path-like
+            A file of that name is replaced once the new one is whole. The model takes X (B, T, I), h0
+            and C0 (L D, B, H) and gives Y (B, T, D H), h_n and C_n, with batch and time open. ONNX
+            Runtime runs those of float32 only.
+
+        Raises
+        ------
+        ValueError
+            Where the net has a projection, which ONNX's LSTM lacks.
+        ImportError
+            Where onnx is not installed.
+        """
+        from .formats import onnx
+
+        onnx.save(self, path)
+
     def to_torch(self) -> Any:
         """Make a torch.nn.LSTM of these weights, in evaluation mode and batch first (extra ``torch``).
 
@@ -771,7 +835,8 @@ class LSTM:
         ----------
         path : str or path-like
             Ends in ``.npz`` or, with the extra of that name, in ``.safetensors``, which PyTorch's
-            ``load_state_dict`` takes too. A file of that name is replaced once the new one is whole.
+            ``load_state_dict`` takes too, or in ``.onnx``, as `to_onnx` writes it. A file of that name
+            is replaced once the new one is whole.
 
         Raises
         ------

@@ -38,8 +38,9 @@ def test_the_table_has_its_examples() -> None:
 
 @pytest.mark.parametrize("code", table_examples())
 def test_the_readmes_table_runs(code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    if "safetensors" in code:
-        pytest.importorskip("safetensors")
+    for library in ("safetensors", "onnx"):
+        if library in code:
+            pytest.importorskip(library)
     if "plot" in code:
         pytest.importorskip("matplotlib").use("Agg")
     monkeypatch.chdir(tmp_path)
@@ -48,12 +49,15 @@ def test_the_readmes_table_runs(code: str, tmp_path: Path, monkeypatch: pytest.M
 
 
 @pytest.mark.skipif(not (ROOT / "docs").exists(), reason="needs the source tree")
-def test_from_pytorch_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("torch")
-    pytest.importorskip("safetensors")
+@pytest.mark.parametrize(
+    ("page", "libraries"), [("from-pytorch.md", ["torch", "safetensors"]), ("from-onnx.md", ["onnx"])]
+)
+def test_pages_run(page: str, libraries: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for library in libraries:
+        pytest.importorskip(library)
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs/from-pytorch.md").read_text("utf-8"), re.DOTALL)
-    assert len(blocks) == 3
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / page).read_text("utf-8"), re.DOTALL)
+    assert len(blocks) >= 2
     for block in blocks:
         exec(block, names)

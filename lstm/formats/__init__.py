@@ -11,7 +11,9 @@ if TYPE_CHECKING:
     from ..model import LSTM
 
 # The module of this folder that reads and writes files of an ending.
-ENDINGS = {".npz": "npz", ".safetensors": "safetensors"}
+ENDINGS = {".npz": "npz", ".safetensors": "safetensors", ".onnx": "onnx"}
+# The option of load that picks one of several LSTMs, by module.
+PICKED_BY = {"safetensors": "prefix", "onnx": "node"}
 
 
 class FormatError(ValueError):
@@ -22,6 +24,7 @@ def load(
     path: str | os.PathLike[str],
     *,
     prefix: str | None = None,
+    node: str | int | None = None,
     backend: Literal["native", "numpy"] = "native",
 ) -> LSTM:
     """Load a net from a file.
@@ -31,10 +34,13 @@ def load(
     path : str or path-like
         A .npz file, as `LSTM.save` writes it, or one that holds a state dict under PyTorch's names
         and nothing else; or a .safetensors file (extra ``safetensors``), in which the LSTM is found
-        among other tensors. Files are not trusted: nothing in them is run, no pickle is read.
+        among other tensors; or an .onnx file (extra ``onnx``). Files are not trusted: nothing in them
+        is run, no pickle is read.
     prefix : str, optional
         What stands before the names of the LSTM in a .safetensors file, such as ``"encoder.lstm"``;
         needed where there are several.
+    node : str or int, optional
+        The LSTM node of an .onnx file, as for `LSTM.from_onnx`; needed where there are several.
     backend : {"native", "numpy"}
         As for `LSTM`.
 
@@ -64,11 +70,14 @@ def load(
 
     """
     module = module_of(path)
-    if prefix is None:
+    picked_by = PICKED_BY.get(module.__name__.rpartition(".")[2])
+    given = {"prefix": prefix, "node": node}
+    for name, value in given.items():
+        if value is not None and name != picked_by:
+            raise ValueError(f"{name} is {value!r}, but {os.fspath(path)} has no such thing to pick by")
+    if picked_by is None or given[picked_by] is None:
         return module.load(path, backend)  # type: ignore[no-any-return]
-    if module.__name__.rpartition(".")[2] != "safetensors":
-        raise ValueError(f"prefix is {prefix!r}, but it goes with .safetensors files only")
-    return module.load(path, backend, prefix)  # type: ignore[no-any-return]
+    return module.load(path, backend, given[picked_by])  # type: ignore[no-any-return]
 
 
 def save(net: LSTM, path: str | os.PathLike[str]) -> None:
