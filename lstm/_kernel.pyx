@@ -504,7 +504,7 @@ cdef inline ptrdiff_t ordered_length(Pass *layer, ptrdiff_t row) noexcept nogil:
 
 
 cdef void keep_states(Pass *layer, ptrdiff_t first, ptrdiff_t end) noexcept nogil:
-    """hidden_next = hidden for rows that are over: the two go on taking turns."""
+    """hidden_next = hidden for rows that are over, or not yet at work: the two go on taking turns."""
     cdef size_t size = sizeof(layer.cell[0])
     memcpy(
         layer.hidden_next + first * layer.state_width,
@@ -597,8 +597,6 @@ cdef void run_layer(Pass *layer) noexcept nogil:
             run_step(layer, step + block_step, block_step, forward)
             forward = not forward
         step += steps
-    if layer.batch < layer.rows:
-        keep_states(layer, layer.batch, layer.rows)
     layer.batch = layer.rows
     if layer.order is not NULL and layer.output is not NULL:
         clear_padding(layer)
@@ -804,8 +802,6 @@ cdef void load_states(Pass *layer) noexcept nogil:
             layer.state_cell + from_row * layer.hidden_size,
             layer.hidden_size * size,
         )
-    if layer.order is not NULL:
-        keep_states(layer, 0, layer.rows)  # for rows that begin later
 
 
 cdef void store_states(Pass *layer) noexcept nogil:

@@ -15,7 +15,7 @@ from .trace import Trace
 
 
 class Panel(NamedTuple):
-    """One heat map: its title, its values (T, units), and whether they are those of a gate, from 0 to 1."""
+    """One heat map: its title, its values (T, units), and whether they are those of a gate."""
 
     title: str
     values: np.ndarray
@@ -129,13 +129,15 @@ def _draw(ax: Any, panel: Panel) -> None:
     """One heat map of values (T, units): units upward, time to the right, a colour bar beside it."""
     finite = panel.values[np.isfinite(panel.values)]
     bound = float(np.abs(finite).max(initial=0)) or 1.0
-    # A gate is open or shut; everything else has a sign, with white for zero.
-    scale = {"cmap": "viridis", "vmin": 0, "vmax": 1}
-    if not panel.is_gate:
-        scale = {"cmap": "RdBu_r", "vmin": -bound, "vmax": bound}
+    # A gate is open or shut, unless its activation is unbounded; all else has a sign, with white for zero.
+    scale: dict[str, Any] = {"cmap": "RdBu_r", "vmin": -bound, "vmax": bound}
+    if panel.is_gate and bool(((finite >= 0) & (finite <= 1)).all()):
+        scale = {"cmap": "viridis", "vmin": 0, "vmax": 1}
     image = ax.imshow(panel.values.T, aspect="auto", origin="lower", interpolation="nearest", **scale)
+    image.set_cmap(image.get_cmap().with_extremes(bad="0.5"))  # NaN is grey, not the white of zero
     ax.set_title(panel.title, loc="left", fontsize="medium")
     ax.set_ylabel("feature" if panel.title == "input x" else "unit")
     ax.yaxis.get_major_locator().set_params(integer=True)
     ax.xaxis.get_major_locator().set_params(integer=True)
-    ax.figure.colorbar(image, ax=ax, pad=0.01)
+    # As wide for low heat maps as for high ones: the aspect is height by width.
+    ax.figure.colorbar(image, ax=ax, pad=0.01, aspect=6 * _height(panel))

@@ -10,7 +10,8 @@ import ctypes
 import gc
 import platform
 import sys
-from collections.abc import Iterator
+import tracemalloc
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,19 @@ def random_case(
         rng.uniform(-1, 1, (batch, hidden_size)).astype(dtype),
         rng.standard_normal((batch, hidden_size)).astype(dtype),
     )
+
+
+def peak_of(call: Callable[[], Any]) -> int:
+    """Bytes of Python and NumPy memory that one call takes at most."""
+    tracemalloc.start()
+    try:
+        call()
+        tracemalloc.reset_peak()
+        before = tracemalloc.get_traced_memory()[0]
+        call()
+        return tracemalloc.get_traced_memory()[1] - before
+    finally:
+        tracemalloc.stop()
 
 
 # MXCSR: the flags of exceptions that were, the masks of those that must not trap, and the mode.

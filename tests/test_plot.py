@@ -68,6 +68,28 @@ def test_gates_reach_from_zero_to_one_and_the_rest_is_symmetric() -> None:
             assert high > 0
 
 
+def test_colour_bars_can_be_read() -> None:
+    """At least a tenth of an inch wide, however few units there are, and of the same width."""
+    X, trace = traced(proj_size=1)
+    axes = plot.gates(trace, X)
+    figure = axes[0].figure
+    figure.draw_without_rendering()
+    widths = [ax.images[0].colorbar.ax.get_window_extent().width / figure.dpi for ax in axes]
+    assert min(widths) > 0.08
+    assert max(widths) < 1.5 * min(widths)
+
+
+def test_gates_without_bounds_and_nan_are_told_apart() -> None:
+    _, trace = traced()
+    o = trace.o.copy()
+    o[0, 0, 2, 3], o[0, 0, 4, 1] = -3.0, np.nan
+    (image,) = plot.gates(trace._replace(o=o))[3].images
+    assert image.get_clim() == (-3, 3)
+    colours = image.to_rgba(image.get_array())
+    assert colours[1, 4].tolist() == [0.5, 0.5, 0.5, 1]
+    assert colours[3, 2].tolist() != [0.5, 0.5, 0.5, 1]
+
+
 def test_into_given_axes_and_of_a_single_sequence() -> None:
     import matplotlib.pyplot as plt
 

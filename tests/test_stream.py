@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import pickle
 import threading
-import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
@@ -22,6 +21,7 @@ from support import (
     awkward_arrays,
     mxcsr,
     needs_mxcsr,
+    peak_of,
     random_case,
     random_net,
 )
@@ -173,19 +173,6 @@ def test_wrong_input_leaves_the_state_alone(
 def test_wrong_batch_size(batch_size: Any) -> None:
     with pytest.raises((TypeError, ValueError), match="batch_size"):
         LSTM(3, 5).stream(batch_size)
-
-
-def peak_of(call: Callable[[], Any]) -> int:
-    """Bytes of Python and NumPy memory that one call takes at most."""
-    tracemalloc.start()
-    try:
-        call()
-        tracemalloc.reset_peak()
-        before = tracemalloc.get_traced_memory()[0]
-        call()
-        return tracemalloc.get_traced_memory()[1] - before
-    finally:
-        tracemalloc.stop()
 
 
 def test_a_step_into_out_allocates_nothing() -> None:

@@ -9,8 +9,13 @@ Shapes: B batch, T time, I input, H hidden, O features of h, L layers, D directi
 from __future__ import annotations
 
 import copy
+import importlib.util
+import json
 import pickle
+import sys
 import threading
+import types
+import unittest
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -29,8 +34,9 @@ from support import (
     assert_same_bits,
     awkward_arrays,
     misaligned,
+    peak_of,
 )
-from variants import OPTIONS, Mixture, draw, oracle
+from variants import FUNCTIONS, OPTIONS, Mixture, draw, oracle, oracle_trace
 
 import lstm
 from lstm import LSTM, _kernel
@@ -67,6 +73,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "activations": ["Sigmoid", "Softsign", "Tanh", "HardSigmoid", "Tanh", "Elu"],
     },
     "reversed mixture": {"num_layers": 2, "reverse": True, "peephole": True, "proj_size": 4},
+    "other gates": {"activations": ["HardSigmoid", "Tanh", "Tanh"]},
+    "other candidate": {"activations": ["Sigmoid", "Softsign", "Tanh"]},
+    "other cell output": {"activations": ["Sigmoid", "Tanh", "Softsign"]},
 }
 ONE_DIRECTION = [
     name for name, options in VARIANTS.items() if not {"bidirectional", "reverse"} & set(options)
@@ -113,6 +122,14 @@ def each_mixture(count: int, test: Callable[[np.random.Generator, Any], None]) -
     run()
 
 
+def nets_of(mixture: Mixture) -> Iterator[tuple[str, LSTM]]:
+    """The net of a mixture in NumPy and on every ISA of this CPU."""
+    yield "NumPy", mixture.net(backend="numpy")
+    native = mixture.net()
+    for isa in _kernel.SUPPORTED_ISAS:
+        yield isa, native._on_isa(isa)
+
+
 # Outputs
 
 
@@ -123,17 +140,15 @@ def test_mixtures_against_the_oracle(mixtures: int) -> None:
         mixture = draw(rng, dtype)
         expected = oracle(mixture)
         assume(is_tame(expected))
-        numpy_outputs = mixture.outputs(mixture.net(backend="numpy"))
-        assert_outputs_close(numpy_outputs, expected, "NumPy")
-        native = mixture.net()
-        outputs = {isa: mixture.outputs(native._on_isa(isa)) for isa in _kernel.SUPPORTED_ISAS}
-        for isa, found in outputs.items():
-            assert_outputs_close(found, expected, isa)
-            assert_outputs_close(found, numpy_outputs, isa)
-            for name, array in found.items():
-                assert_same_bits(array, outputs["generic"][name], f"{isa} {name}")
+        outputs = {where: mixture.outputs(net) for where, net in nets_of(mixture)}
+        for where, found in outputs.items():
+            assert_outputs_close(found, expected, where)
+            assert_outputs_close(found, outputs["NumPy"], where)
+            if where != "NumPy":
+                for name, array in found.items():
+                    assert_same_bits(array, outputs["generic"][name], f"{where} {name}")
 
-    each_mixture(2 * mixtures, test)
+    each_mixture(4 * mixtures, test)
 
 
 @pytest.mark.parametrize("name", VARIANTS)
@@ -166,10 +181,10 @@ def test_mixtures_against_pytorch(mixtures: int) -> None:
     def test(rng: np.random.Generator, dtype: Any) -> None:
         mixture = variant_peers.for_pytorch(rng, dtype)
         expected = variant_peers.pytorch_outputs(mixture)
-        for backend in ("native", "numpy"):
-            assert_outputs_close(mixture.outputs(mixture.net(backend=backend)), expected, backend)
+        for where, net in nets_of(mixture):
+            assert_outputs_close(mixture.outputs(net), expected, where)
 
-    each_mixture(mixtures, test)
+    each_mixture(2 * mixtures, test)
 
 
 def test_mixtures_against_onnx_runtime(mixtures: int) -> None:
@@ -181,10 +196,10 @@ def test_mixtures_against_onnx_runtime(mixtures: int) -> None:
         mixture = variant_peers.for_onnx_runtime(rng)
         assume(is_tame(oracle(mixture)))
         expected = variant_peers.onnx_outputs(mixture)
-        for backend in ("native", "numpy"):
-            assert_outputs_close(mixture.outputs(mixture.net(backend=backend)), expected, backend)
+        for where, net in nets_of(mixture):
+            assert_outputs_close(mixture.outputs(net), expected, where)
 
-    each_mixture(mixtures, test)
+    each_mixture(2 * mixtures, test)
 
 
 def recorded() -> dict[str, dict[str, np.ndarray]]:
@@ -200,6 +215,19 @@ def recorded() -> dict[str, dict[str, np.ndarray]]:
 RECORDED = recorded()
 
 
+def test_every_option_is_recorded() -> None:
+    """With lengths and without, and each function of the operator."""
+    arguments = [json.loads(str(case["arguments"])) for case in RECORDED.values()]
+    for name in ("bidirectional", "reverse", "proj_size", "bias", "peephole", "clip", "input_forget"):
+        assert {bool(one[name]) for one in arguments} == {True, False}, name
+    assert {one["num_layers"] for one in arguments} == {1, 2, 3}
+    functions = [f for one in arguments for f in one["activations"] or []]
+    assert {(f if isinstance(f, str) else f[0]).lower() for f in functions} == set(map(str.lower, FUNCTIONS))
+    for peer in ("pytorch", "onnxruntime"):
+        cases = [case for name, case in RECORDED.items() if name.startswith(peer)]
+        assert {"lengths" in case for case in cases} == {True, False}
+
+
 @pytest.mark.parametrize("backend", ["native", "numpy"])
 @pytest.mark.parametrize("case", RECORDED)
 def test_recorded_outputs_of_peers(case: str, backend: str) -> None:
@@ -208,7 +236,174 @@ def test_recorded_outputs_of_peers(case: str, backend: str) -> None:
     assert_outputs_close(mixture.outputs(mixture.net(backend=backend)), expected, case)
 
 
+# Activations
+
+FUNCTION_CASES: list[Any] = [
+    "Sigmoid",
+    "Tanh",
+    "Relu",
+    ("Affine", 0.7, -0.4),
+    ("LeakyRelu", 0.3),
+    ("ThresholdedRelu", 0.75),
+    ("ThresholdedRelu", -0.75),
+    ("ScaledTanh", 0.9, 1.3),
+    ("HardSigmoid", 0.3, 0.4),
+    ("Elu", 0.8),
+    "Softsign",
+    "Softplus",
+]
+FUNCTION_NAMES = [str(case) for case in FUNCTION_CASES]
+
+
+def arguments_of_functions(dtype: Any) -> np.ndarray:
+    """(n,): of every size and sign, dense where the functions bend, and what is special; no subnormals."""
+    rng = np.random.default_rng(0)
+    limits = np.finfo(dtype)
+    spread = np.exp(rng.uniform(np.log(limits.smallest_normal) + 3, 6, 3000))
+    special = [0.0, 0.75, 1.0, np.inf, limits.max, limits.smallest_normal, 1e30, 88.0, 705.0]
+    values = np.concatenate([spread, np.linspace(0, 8, 2000), np.linspace(0, 100, 500), special]).astype(
+        dtype
+    )
+    near = np.concatenate([np.nextafter(dtype(0.75), dtype([0, 1])), dtype([np.nan])])
+    return np.concatenate([values, -values, near, -near])
+
+
+def through_a_net(function: Any, place: str, values: np.ndarray, **options: Any) -> np.ndarray:
+    """(n,) -> (n,): `function` as a net of one unit and n rows computes it in one of its places."""
+    constant = ("Affine", 0.0, 1.0)  # a gate that is open
+    usual = {"gates": "Sigmoid", "candidate": "Tanh", "cell output": "Tanh"}
+    if place == "cell output":
+        usual["gates"] = constant  # type: ignore[assignment]
+    functions = {**usual, place: function}
+    state = {name: np.zeros_like(w) for name, w in LSTM(1, 1, dtype=values.dtype).state_dict().items()}
+    isa = options.pop("isa", None)
+    if place != "cell output":
+        state["weight_ih_l0"][:] = 1
+    net = LSTM.from_state_dict(state, activations=list(functions.values()), **options)
+    net = net if isa is None else net._on_isa(isa)
+    n, dtype = len(values), values.dtype
+    X = np.zeros((n, 1, 1), dtype) if place == "cell output" else values.reshape(n, 1, 1)
+    C0 = values.reshape(1, n, 1) if place == "cell output" else np.zeros((1, n, 1), dtype)
+    trace = net.trace(X, np.zeros((1, n, 1), dtype), C0)
+    if place == "gates":
+        for other in (trace.f, trace.o):
+            assert_same_bits(other, trace.i)
+    found = {"gates": trace.i, "candidate": trace.g, "cell output": trace.h}[place]
+    return found[0, :, 0, 0]
+
+
+@np.errstate(all="ignore")
+def true_values(function: Any, values: np.ndarray) -> np.ndarray:
+    """(n,) -> (n,): the function in long double, its parameters as the net's dtype holds them."""
+    name, *parameters = function if isinstance(function, tuple) else (function,)
+    a, b, *_ = (*(np.longdouble(values.dtype.type(p)) for p in parameters), 0, 0)
+    z = values.astype(np.longdouble)
+    exp_of_minus_size = np.exp(-np.abs(z))
+    by_name = {
+        "Sigmoid": lambda: 1 / (1 + np.exp(-z)),
+        "Tanh": lambda: np.tanh(z),
+        "Relu": lambda: np.maximum(z, 0),
+        "Affine": lambda: a * z + b,
+        "LeakyRelu": lambda: np.where(z < 0, a * z, z),
+        "ThresholdedRelu": lambda: np.where(z <= a, 0, z),
+        "ScaledTanh": lambda: a * np.tanh(b * z),
+        "HardSigmoid": lambda: np.clip(a * z + b, 0, 1),
+        "Elu": lambda: np.where(z < 0, a * np.expm1(z), z),
+        "Softsign": lambda: np.where(np.isinf(z), np.sign(z), z / (1 + np.abs(z))),
+        "Softplus": lambda: np.maximum(z, 0) + np.log1p(exp_of_minus_size),
+    }
+    return by_name[name]()
+
+
+@pytest.mark.parametrize("isa", EACH_ISA)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("place", ["gates", "candidate", "cell output"])
+@pytest.mark.parametrize("function", FUNCTION_CASES, ids=FUNCTION_NAMES)
+def test_each_function_in_each_place(function: Any, place: str, dtype: Any, isa: str) -> None:
+    """Within 3 ULP, infinities as the function has them, NaN of NaN alone, the same bits on every ISA."""
+    values = arguments_of_functions(dtype)
+    found = through_a_net(function, place, values, isa=isa)
+    assert_same_bits(found, through_a_net(function, place, values, isa="generic"))
+    expected = true_values(function, values)
+    np.testing.assert_array_equal(np.isnan(found), np.isnan(values))
+    with np.errstate(over="ignore"):
+        rounded = expected.astype(dtype)
+    finite = np.isfinite(rounded)
+    np.testing.assert_array_equal(found[~finite & ~np.isnan(values)], rounded[~finite & ~np.isnan(values)])
+    limits = np.finfo(dtype)
+    error = np.abs(found[finite].astype(np.longdouble) - expected[finite])
+    allowed = 3 * np.spacing(np.clip(np.abs(rounded[finite]), limits.smallest_normal, limits.max / 2))
+    # What is too small counts as zero.
+    allowed = np.where(
+        np.abs(expected[finite]) < 2 * limits.smallest_normal, 2 * limits.smallest_normal, allowed
+    )
+    worst = np.argmax(error / allowed)
+    assert error[worst] <= allowed[worst], (values[finite][worst], found[finite][worst])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("place", ["gates", "candidate", "cell output"])
+@pytest.mark.parametrize("function", FUNCTION_CASES, ids=FUNCTION_NAMES)
+def test_each_function_in_numpy(function: Any, place: str, dtype: Any) -> None:
+    values = arguments_of_functions(dtype)
+    values = values[~(np.abs(values) > 1e4) | np.isinf(values)]
+    found = through_a_net(function, place, values, backend="numpy")
+    assert_close(found, true_values(function, values).astype(dtype))
+
+
 # The same bits
+
+
+def assert_one_nan(array: np.ndarray, what: str) -> None:
+    """Every NaN is the positive quiet one without a payload."""
+    nans = array[np.isnan(array)]
+    assert_same_bits(nans, np.full_like(nans, np.nan), what)
+    assert not np.signbit(nans).any(), what
+
+
+@pytest.mark.parametrize("isa", EACH_ISA)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", VARIANTS)
+def test_nan_and_infinity_in_some_rows(name: str, dtype: Any, isa: str) -> None:
+    """They stay in their rows, have the same bits on every path, and reach what they reach in NumPy."""
+    net, mixture = make(name, dtype, 20)
+    clean = mixture.outputs(net)
+    poisons = {3: np.nan, 8: -np.nan, 11: np.inf, 18: -np.inf}
+    for row, value in poisons.items():
+        mixture.X[row, 1, 2] = value
+    mixture.C0[-1, 6, 3] = mixture.h0[0, 13, 1] = np.nan
+    others = [row for row in range(20) if row not in (*poisons, 6, 13)]
+    readable = mixture.net(backend="numpy")
+    for lengths in (mixture.lengths, None):
+        call = mixture._replace(lengths=lengths)
+        found, generic = call.outputs(net._on_isa(isa)), call.outputs(net._on_isa("generic"))
+        with np.errstate(all="ignore"):
+            in_numpy = call.outputs(readable)
+        for key, array in found.items():
+            assert_same_bits(array, generic[key], key)
+            np.testing.assert_array_equal(np.isnan(array), np.isnan(in_numpy[key]), key)
+            moved = array if key == "Y" else array.swapaxes(0, 1)
+            lasting = [row for row in range(20) if lengths is None or lengths[row] > 0]
+            assert_one_nan(moved[lasting], key)
+            if lengths is not None:
+                before = clean[key] if key == "Y" else clean[key].swapaxes(0, 1)
+                assert_same_bits(moved[others], before[others], key)
+        trace = net._on_isa(isa).trace(mixture.X, mixture.h0, mixture.C0, lengths=lengths)
+        for field, array in trace._asdict().items():
+            assert_one_nan(array, field)
+        for row in (3, 8, 11):
+            one = slice(row, row + 1)
+            alone = Mixture(
+                call.arguments,
+                dtype,
+                call.X[one],
+                call.h0[:, one],
+                call.C0[:, one],
+                None if lengths is None else lengths[one],
+                call.state,
+            ).outputs(net._on_isa(isa))
+            assert_same_bits(alone["Y"][0], found["Y"][row])
+            assert_same_bits(alone["C_n"][:, 0], found["C_n"][:, row])
 
 
 def rows_alone(net: LSTM, mixture: Mixture) -> Iterator[tuple[int, np.ndarray, np.ndarray, np.ndarray]]:
@@ -279,26 +474,26 @@ def test_the_same_bits_step_by_step(name: str, batch: int, dtype: Any, isa: str)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", VARIANTS)
 def test_a_trace_is_what_is_computed(name: str, dtype: Any, backend: str) -> None:
-    """h and C of the trace are those of forward_sequence, and the equation of C holds for the gates."""
+    """h and C of the trace are those of forward_sequence, and all six arrays are the oracle's."""
     _, mixture = make(name, dtype, 5)
+    mixture = fill_in(mixture)
     assert mixture.lengths is not None
     net = mixture.net(backend=backend)
     for lengths in (None, mixture.lengths):
-        found = mixture._replace(lengths=lengths).outputs(net)
+        call = mixture._replace(lengths=lengths)
+        found = call.outputs(net)
         trace = net.trace(mixture.X, mixture.h0, mixture.C0, lengths=lengths)
+        for field, values in oracle_trace(call).items():
+            assert_close(getattr(trace, field), values, field, MIXTURE_TOLERANCE)
         sides = 2 if net.bidirectional else 1
         same = assert_same_bits if backend == "native" or lengths is None else close
         same(np.concatenate(trace.h[-sides:], axis=-1), found["Y"])
         for k in range(len(net.layers)):
             backward = net.reverse or k % sides == 1
             for row, length in enumerate([6] * 5 if lengths is None else lengths):
-                steps = range(length)[::-1] if backward else range(length)
-                C = mixture.C0[k, row]
-                for t in steps:
-                    C = trace.f[k, row, t] * C + trace.i[k, row, t] * trace.g[k, row, t]
-                    assert_close(C, trace.C[k, row, t], f"cell {k}, row {row}, step {t}")
-                    C = trace.C[k, row, t]
-                same(C, found["C_n"][k, row])
+                last = 0 if backward else length - 1
+                same(trace.C[k, row, last] if length else mixture.C0[k, row], found["C_n"][k, row])
+                same(trace.h[k, row, last] if length else mixture.h0[k, row], found["h_n"][k, row])
                 assert not any(values[k, row, length:].any() for values in trace)
         single = net.trace(mixture.X[0], mixture.h0[:, 0], mixture.C0[:, 0])
         assert [values.ndim for values in single] == [3] * 6
@@ -307,6 +502,22 @@ def test_a_trace_is_what_is_computed(name: str, dtype: Any, backend: str) -> Non
 def close(actual: np.ndarray, expected: np.ndarray) -> None:
     """As assert_same_bits is called."""
     assert_close(actual, expected)
+
+
+@pytest.mark.parametrize("isa", EACH_ISA)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", VARIANTS)
+def test_a_trace_has_the_same_bits_on_every_isa(name: str, dtype: Any, isa: str) -> None:
+    """In one pass of rows and in several, with a block of time and step by step."""
+    for batch in (1, 20, 100):
+        net, mixture = make(name, dtype, batch)
+        call = mixture.X, mixture.h0, mixture.C0
+        expected = net._on_isa("generic").trace(*call)
+        for field, values in net._on_isa(isa).trace(*call)._asdict().items():
+            assert_same_bits(values, getattr(expected, field), f"{batch} rows, {field}")
+        alone = net.trace(mixture.X[-1:], mixture.h0[:, -1:], mixture.C0[:, -1:])
+        for field, values in alone._asdict().items():
+            assert_same_bits(values[:, 0], getattr(expected, field)[:, -1], f"last of {batch} rows, {field}")
 
 
 @pytest.mark.parametrize("backend", ["native", "numpy"])
@@ -330,6 +541,17 @@ def test_many_steps_in_many_chunks() -> None:
         Z = net.forward_sequence(X[1, :12_345].astype(np.float64))
         assert_same_bits(Y[1, :12_345], Z)
         assert not Y[1, 12_345:].any()
+
+
+@pytest.mark.parametrize("options", [{"num_layers": 3}, {"num_layers": 3, "reverse": True}])
+def test_memory_between_layers_does_not_grow_with_time(options: dict[str, Any]) -> None:
+    net = LSTM(1, 4, rng=0, **options)
+    X = np.zeros((200_000, 1))
+    out = np.empty((200_000, 4))
+    assert peak_of(lambda: net.forward_sequence(X, out=out)) < out.nbytes
+    with_conversion = LSTM(8, 1, bidirectional=True, rng=0, dtype=np.float32)
+    wide, narrow = np.zeros((200_000, 8)), np.empty((200_000, 2), np.float32)
+    assert peak_of(lambda: with_conversion.forward_sequence(wide, out=narrow)) < wide.nbytes // 4
 
 
 # Arrays and arguments
@@ -566,7 +788,109 @@ def test_load_state_dict_of_another_net() -> None:
     assert {name: array.tobytes() for name, array in net.state_dict().items()} == before
 
 
+def test_the_names_stand_in_pytorchs_order() -> None:
+    """As `list(torch.nn.LSTM(3, 5, 2, bidirectional=True, proj_size=2).state_dict())`; peepholes last."""
+    endings = ("_l0", "_l0_reverse", "_l1", "_l1_reverse")
+    kinds = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr", "weight_ch")
+    net = LSTM(3, 5, num_layers=2, bidirectional=True, proj_size=2, peephole=True)
+    assert list(net.state_dict()) == [kind + ending for ending in endings for kind in kinds]
+    shapes = [array.shape for array in net.state_dict().values()]
+    assert shapes[:6] == [(20, 3), (20, 2), (20,), (20,), (2, 5), (15,)]
+    assert shapes[12:18] == [(20, 4), (20, 2), (20,), (20,), (2, 5), (15,)]
+    without = LSTM(3, 5, num_layers=2, bias=False)
+    assert list(without.state_dict()) == ["weight_ih_l0", "weight_hh_l0", "weight_ih_l1", "weight_hh_l1"]
+
+
+@pytest.mark.parametrize("backend", ["native", "numpy"])
+def test_what_is_given_and_taken_is_copied(backend: Any) -> None:
+    """Of state dicts and of the arrays of layers: to write into them changes nothing in the net."""
+    net = LSTM(3, 6, num_layers=2, proj_size=4, peephole=True, init="pytorch", rng=1, backend=backend)
+    layer = net.layers[1]
+    own = {"Whr": layer.Whr + 0, "pf": layer.pf + 0, "Wf": layer.Wf + 0, "bo": layer.bo + 0}
+    for name, array in own.items():
+        setattr(layer, name, array)
+    expected = {name: array.copy() for name, array in net.state_dict().items()}
+    for array in (*net.state_dict().values(), *own.values()):
+        array += 1
+    for name, array in net.state_dict().items():
+        assert_same_bits(array, expected[name], name)
+    for name, wrong in {"Whr": (6, 4), "pf": (4,), "Wf": (6, 9), "bo": (1, 6)}.items():
+        with pytest.raises(ValueError, match=f"{name} has shape"):
+            setattr(layer, name, np.ones(wrong))
+    for name, array in net.state_dict().items():
+        assert_same_bits(array, expected[name], name)
+    assert repr(layer).startswith("<layer l1 of LSTM(3, 6, num_layers=2")
+    assert (layer.input_size, layer.hidden_size, layer.state_size) == (4, 6, 4)
+
+
+def test_initial_projections_and_peepholes() -> None:
+    """Glorot: a Glorot-uniform projection, zero peepholes; the others draw both as they draw the rest."""
+
+    def made(init: str) -> LSTM:
+        return LSTM(3, 60, num_layers=2, proj_size=40, peephole=True, init=init, rng=0)  # type: ignore[arg-type]
+
+    limits = {"glorot": np.sqrt(6 / 100), "pytorch": 1 / np.sqrt(60)}
+    for init in ("glorot", "pytorch", "normal"):
+        layers = made(init).layers
+        peepholes = np.stack([getattr(layer, name) for layer in layers for name in ("pi", "pf", "po")])
+        projections = np.stack([layer.Whr for layer in layers if layer.Whr is not None])
+        assert projections.shape == (2, 40, 60)
+        drawn = [projections.ravel()] if init == "glorot" else [projections.ravel(), peepholes.ravel()]
+        assert peepholes.any() == (init != "glorot")
+        for values in drawn:
+            assert np.unique(values).size == values.size
+            if init == "normal":
+                assert abs(values.std() - 1) < 0.15
+            else:
+                assert 0.95 * limits[init] < np.abs(values).max() <= limits[init]
+    hidden = made("glorot").layers[1].Wi[:, :40]  # 40 columns of an orthogonal matrix
+    assert_close(hidden.T @ hidden, np.eye(40))
+
+
+def test_options_as_they_are_shown() -> None:
+    six = ["Sigmoid", "Tanh", "Tanh", "Sigmoid", "Tanh", ("elu", 0.5)]
+    net = LSTM(3, 5, bidirectional=True, activations=six)
+    assert net.activations == (*six[:5], ("Elu", 0.5))
+    assert LSTM(3, 5, bidirectional=True, activations=["sigmoid", "TANH", "tanh"] * 2).activations is None
+    for clip in (2, np.float32(2), np.int8(2)):
+        assert repr(LSTM(3, 5, clip=clip)) == "LSTM(3, 5, clip=2.0, dtype=float64)"
+
+
 # Streams
+
+
+@pytest.mark.parametrize("backend", ["native", "numpy"])
+def test_steps_of_layers_from_awkward_arrays(backend: Any) -> None:
+    """What comes out is h of the last layer, by whichever way the step is done."""
+    _, mixture = make("one-direction mixture", np.float64, 4)
+    net = mixture.net(backend=backend)
+    x, state = mixture.X[:, 0].copy(), (mixture.h0, mixture.C0)
+    Y, (h_n, C_n) = net.forward_sequence(mixture.X[:, :1], *state, return_state=True)
+    same = assert_same_bits if backend == "native" else close
+    for what, array in awkward_arrays(x):
+        stream = net.stream(4)
+        stream.state = state
+        same(stream.step(array), Y[:, 0])
+        assert_same_bits(stream.step(x, np.empty((9, 4)).T), net.forward(x, h_n, C_n)[0][-1], what)
+        h, C = net.forward(array, *state)
+        same(h, h_n)
+        same(C, C_n)
+
+
+@pytest.mark.parametrize("backend", ["native", "numpy"])
+def test_a_saved_state_stays_as_it_was(backend: Any) -> None:
+    _, mixture = make("one-direction mixture", np.float32, 4)
+    stream = mixture.net(backend=backend).stream(4)
+    stream.run(mixture.X[:, :2])
+    saved = stream.state
+    kept = [array.copy() for array in saved]
+    first = stream.run(mixture.X[:, 2:])
+    for array, before in zip(saved, kept, strict=True):
+        assert_same_bits(array, before)
+    stream.state = saved
+    for array in saved:
+        array += 1
+    assert_same_bits(stream.run(mixture.X[:, 2:]), first)
 
 
 @pytest.mark.parametrize("backend", ["native", "numpy"])
@@ -599,9 +923,9 @@ def test_a_wrong_state_changes_nothing(backend: str) -> None:
     stream.run(mixture.X)
     h, C = stream.state
     for wrong, error in (
-        ((h, C[:, :3]), ValueError),
+        ((h + 1, C[:, :3]), ValueError),
         ((C, h), ValueError),
-        ((h, C.astype(complex)), TypeError),
+        ((h + 1, C.astype(complex)), TypeError),
         (h, TypeError),
         (None, TypeError),
     ):
@@ -636,10 +960,17 @@ def test_threads_with_a_stream_each() -> None:
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_pytorch_module_inputs() -> None:
+@pytest.mark.parametrize("backend", ["native", "numpy"])
+def test_pytorch_module_inputs(backend: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The samples that PyTorch tests its own nn.LSTM with."""
     torch = pytest.importorskip("torch")
-    common = pytest.importorskip("torch.testing._internal.common_modules")
+    if importlib.util.find_spec("expecttest") is None:
+        # PyTorch's test cases derive from its one class; the samples need nothing of it.
+        stand_in = types.ModuleType("expecttest")
+        stand_in.TestCase = unittest.TestCase  # type: ignore[attr-defined]
+        monkeypatch.setitem(sys.modules, "expecttest", stand_in)
+    from torch.testing._internal import common_modules as common
+
     info = next(m for m in common.module_db if m.module_cls is torch.nn.LSTM)
     count = 0
     for sample in info.module_inputs_func(
@@ -653,7 +984,8 @@ def test_pytorch_module_inputs() -> None:
         h0, C0 = rest[0] if rest else call.kwargs.get("hx") or (None, None)
         batched = X.ndim == 3
         flip = batched and not made.kwargs.get("batch_first", False)
-        net = LSTM.from_state_dict({name: w.numpy() for name, w in module.state_dict().items()})
+        state = {name: w.numpy() for name, w in module.state_dict().items()}
+        net = LSTM.from_state_dict(state, backend=backend)
         found_Y, (found_h, found_C) = net.forward_sequence(
             X.numpy().swapaxes(0, 1) if flip else X.numpy(),
             None if h0 is None else h0.numpy(),
@@ -668,7 +1000,8 @@ def test_pytorch_module_inputs() -> None:
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of the other operators' cases
-def test_onnx_node_cases() -> None:
+@pytest.mark.parametrize("backend", ["native", "numpy"])
+def test_onnx_node_cases(backend: Any) -> None:
     """The LSTM node cases of the ONNX project."""
     onnx = pytest.importorskip("onnx")
     node_cases = pytest.importorskip("onnx.backend.test.case.node")
@@ -689,6 +1022,7 @@ def test_onnx_node_cases() -> None:
             reverse=direction == "reverse",
             clip=attributes.get("clip"),
             input_forget=bool(attributes.get("input_forget", 0)),
+            backend=backend,
         )
         assert set(attributes) <= {"hidden_size", "layout", "direction", "clip", "input_forget"}
         inputs_of = [given.get(name) for name in [*node.input, *[""] * 8][:8]]
