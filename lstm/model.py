@@ -752,21 +752,26 @@ class LSTM:
         source: Any,
         node: str | int | None = None,
         *,
+        external_data: bool = False,
         dtype: DTypeLike | None = None,
         backend: Literal["native", "numpy"] = "native",
     ) -> Self:
-        """Make a net from an LSTM node of an ONNX model (extra ``onnx``).
+        """Make a net from the LSTM nodes of an ONNX model (extra ``onnx``).
 
         Parameters
         ----------
         source : str, path-like, or onnx.ModelProto
-            A model, in which the node may stand among others and within branches. Its weights are
-            initializers or constants, rearranged at most; float16 and bfloat16 are widened to
-            float32, those of a DynamicQuantizeLSTM dequantized. Initial states and lengths are taken
-            from the calls of the net, whatever the model has for them; X is (B, T, I) always.
+            A model, in which the node may stand among others, within branches and within functions.
+            Its weights are initializers or constants, rearranged at most; float16 and bfloat16 are
+            widened to float32, quantized ones dequantized. Initial states and lengths are taken from
+            the calls of the net, whatever the model has for them; X is (B, T, I) always. Several
+            nodes of which each takes the outputs of the one before, the directions side by side and
+            nothing else between, are the layers of one net.
         node : str or int, optional
-            The node's name, the name of one of its outputs, or its number; needed where there are
-            several.
+            The node's name, the name of one of its outputs, or its number: one node of several.
+            Needed where they are not the layers of one net.
+        external_data : bool
+            Whether weights may be read from other files: plain ones in the folder of the model.
         dtype, backend
             As for `from_state_dict`.
 
@@ -777,16 +782,82 @@ class LSTM:
         Raises
         ------
         FormatError
-            Where there is no such node, or several and none is picked (the message lists them), the
-            model is damaged, or the node has what the operator does not know.
+            Where there is no such node, or several that are no layers of one net and none is picked
+            (the message lists them), the model is damaged, or the node has what the operator does not
+            know.
+        TypeError, ValueError
+            Where an argument is not as above.
         OSError
             Where the file cannot be opened.
         ImportError
             Where onnx is not installed.
+
+        Examples
+        --------
+        >>> LSTM(3, 5, num_layers=2).to_onnx("net.onnx")  # doctest: +SKIP
+        >>> LSTM.from_onnx("net.onnx")  # doctest: +SKIP
+        LSTM(3, 5, num_layers=2, dtype=float64)
+        >>> LSTM.from_onnx("net.onnx", node="lstm_1")  # doctest: +SKIP
+        LSTM(5, 5, dtype=float64)
         """
         from .formats import onnx
 
-        state, options = onnx.read(source, node)
+        state, options = onnx.read(source, node, external_data)
+        return cls.from_state_dict(state, **options, dtype=dtype, backend=backend)
+
+    @classmethod
+    def from_keras(
+        cls,
+        source: Any,
+        layer: str | int | None = None,
+        *,
+        dtype: DTypeLike | None = None,
+        backend: Literal["native", "numpy"] = "native",
+    ) -> Self:
+        """Make a net from a Keras layer, or from the LSTM layers of a Keras model.
+
+        Parameters
+        ----------
+        source : keras.layers.LSTM, Bidirectional, RNN, or keras.Model
+            An LSTM, an RNN of LSTM cells, a Bidirectional of one, or a model that holds one of them
+            or a stack that is one net: layers of equal units and activations, each fed by the one
+            before alone, with nothing but dropout between them. Other layers of the model are left
+            alone, masks among them: see `lengths` of `forward_sequence`. Dropout takes no part in
+            inference; whether a layer returns sequences or states, or keeps them, is for the calls of
+            the net. float16 and bfloat16 are widened to float32.
+        layer : str or int, optional
+            The name of a layer, or its number among the LSTM layers; needed where they are no stack.
+        dtype, backend
+            As for `from_state_dict`.
+
+        Returns
+        -------
+        LSTM
+
+        Raises
+        ------
+        TypeError
+            Where the source is no Keras layer or model.
+        ValueError
+            Where there is no LSTM layer, several that are no stack and none is picked (the message
+            lists them), the layer has no weights yet, or it computes what this class cannot: another
+            merge_mode than "concat", an activation that the ONNX operator has not.
+
+        Notes
+        -----
+        A layer with ``go_backwards`` becomes a net with ``reverse=True``, whose outputs stay at their
+        time positions; Keras has them in the order in which they are computed: ``Y[:, ::-1]``.
+
+        Examples
+        --------
+        >>> import keras  # doctest: +SKIP
+        >>> model = keras.Sequential([keras.Input((None, 3)), keras.layers.LSTM(5)])  # doctest: +SKIP
+        >>> LSTM.from_keras(model)  # doctest: +SKIP
+        LSTM(3, 5, dtype=float32)
+        """
+        from .formats import keras
+
+        state, options = keras.read(source, layer)
         return cls.from_state_dict(state, **options, dtype=dtype, backend=backend)
 
     def to_onnx(self, path: str | os.PathLike[str]) -> None:
@@ -802,7 +873,8 @@ class LSTM:
         Raises
         ------
         ValueError
-            Where the net has a projection, which ONNX's LSTM lacks.
+            Where the net has a projection, which ONNX's LSTM lacks, or takes 2 GB and more, which a
+            file of ONNX cannot.
         ImportError
             Where onnx is not installed.
         """

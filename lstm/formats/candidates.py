@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from .. import params
@@ -9,6 +10,12 @@ from .. import params
 FIRST = "weight_hh_l0"
 FIRST_OF_CELL = "weight_hh"  # nn.LSTMCell has no layers
 CELL_NAMES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+# What stands for a matrix that is computed from others anew at every call: torch.nn.utils's parametrizations,
+# weight and spectral norms and pruning, and the dropped weights of AWD-LSTM.
+PARAMETRIZED = re.compile(
+    r"(?P<prefix>(?:.*?\.)?)(?:parametrizations\.)?weight_(?P<kind>ih|hh)(?:_l[0-9]+(?:_reverse)?)?"
+    r"(?:_raw|_orig|_v|_bar|\.original[01]?)"
+)
 
 
 def find(shapes: Mapping[str, tuple[int, ...]], prefix: str | None) -> dict[str, str]:
@@ -17,17 +24,43 @@ def find(shapes: Mapping[str, tuple[int, ...]], prefix: str | None) -> dict[str,
     `shapes` are those of all tensors by name. ValueError where there is no LSTM, none of that prefix, or
     several and no prefix to pick one.
     """
-    found = {name: _names(shapes, name) for name in _prefixes(shapes)}
+    computed = _parametrized(shapes)
+    found = {
+        name: _names(shapes, name)
+        for name in _prefixes(shapes)
+        if name not in computed and name.removesuffix("module.") not in computed
+    }
     if prefix is not None:
-        for given in (prefix, f"{prefix}."):
-            if given in found:
-                return found[given]
-        raise ValueError(f"no LSTM has the prefix {prefix!r}; {_listed(found, shapes)}")
-    if len(found) == 1:
-        return next(iter(found.values()))
-    if not found:
-        raise ValueError("there is no LSTM: no weight_ih_l0 and weight_hh_l0 of (4 * hidden_size, ...)")
-    raise ValueError(f"there are several LSTMs, pick one by prefix=; {_listed(found, shapes)}")
+        picked = next((given for given in (prefix, f"{prefix}.") if given in {*found, *computed}), None)
+        if picked is None:
+            raise ValueError(f"no LSTM has the prefix {prefix!r}; {_listed(found, computed, shapes)}")
+    elif len({*found, *computed}) > 1:
+        raise ValueError(f"there are several LSTMs, pick one by prefix=; {_listed(found, computed, shapes)}")
+    else:
+        picked = next(iter({*found, *computed}), None)
+        if picked is None:
+            raise ValueError("there is no LSTM: no weight_ih_l0 and weight_hh_l0 of (4 * hidden_size, ...)")
+    if picked in computed:
+        raise ValueError(
+            f"the weights of the LSTM {picked!r} are computed at every call, from {computed[picked]!r} and "
+            "others; make them plain ones first, as torch.nn.utils.parametrize.remove_parametrizations, "
+            "remove_weight_norm or prune.remove do"
+        )
+    return found[picked]
+
+
+def _parametrized(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, str]:
+    """The prefixes of LSTMs that have a matrix that is computed, each with a tensor that it is made from."""
+    computed: dict[str, str] = {}
+    plain = set(_prefixes(shapes))
+    for name, shape in shapes.items():
+        match = PARAMETRIZED.fullmatch(name)
+        if match is None or len(shape) != 2:
+            continue
+        is_hidden = match["kind"] == "hh" and shape[0] == 4 * shape[1]
+        if is_hidden or (match["kind"] == "ih" and match["prefix"] in plain):
+            computed.setdefault(match["prefix"], name)
+    return computed
 
 
 def _prefixes(shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
@@ -52,9 +85,11 @@ def _names(shapes: Mapping[str, tuple[int, ...]], prefix: str) -> dict[str, str]
     return {name: full for name, full in own.items() if params.NAME.fullmatch(name)}
 
 
-def _listed(found: dict[str, dict[str, str]], shapes: Mapping[str, tuple[int, ...]]) -> str:
+def _listed(
+    found: dict[str, dict[str, str]], computed: dict[str, str], shapes: Mapping[str, tuple[int, ...]]
+) -> str:
     """The LSTMs by prefix, with their sizes."""
-    described = []
+    described = [f"{prefix!r} (computed from {name!r})" for prefix, name in sorted(computed.items())]
     for prefix, names in sorted(found.items()):
         rows = shapes[names[FIRST]][0]
         inputs = shapes.get(names.get("weight_ih_l0", ""), (0, 0))[-1:]

@@ -1,165 +1,253 @@
-"""The values of constants in an ONNX graph: initializers, Constant nodes and the chains that exporters leave.
+"""The values of constants in an ONNX model: initializers, Constant nodes and the chains that exporters leave.
 
-Nothing of a model is run: the operators below rearrange weights, and are computed here by NumPy.
+Nothing of a model is run: the operators of `onnx_operators` rearrange weights, and are computed by NumPy.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from . import FormatError
+from .onnx_model import STANDARD, Made, Model, Scope
+from .onnx_operators import OPERATORS
 
 LONGEST_CHAIN = 100
+MOST_AXES = 32  # those of NumPy 1
+# Of all constants together where the file is smaller.
+SMALL = 1 << 20
+# By ONNX's numbers of data types: what numbers may be stored in.
+DTYPES = {
+    1: "<f4",
+    2: "<u1",
+    3: "<i1",
+    4: "<u2",
+    5: "<i2",
+    6: "<i4",
+    7: "<i8",
+    9: "?",
+    10: "<f2",
+    11: "<f8",
+    16: "<u2",  # bfloat16: the upper half of a float32
+}
+BFLOAT16, UINT4, INT4 = 16, 21, 22
+SCALARS = {
+    "value_float": np.float32,
+    "value_floats": np.float32,
+    "value_int": np.int64,
+    "value_ints": np.int64,
+}
+
+Place = tuple[Scope, str]
 
 
 class Constants:
-    """What the names of a graph stand for where that is a constant; the graphs around it are seen too.
+    """What the names of a model stand for where that is a constant.
 
-    `graphs` from the outermost to the one looked from. Arrays of more than `budget` bytes raise.
+    `bound` gives some names a value of its own. What is read, and what is made of it, take no more than
+    twice the model's bytes each.
     """
 
-    def __init__(self, library: Any, graphs: list[Any], where: str, budget: int) -> None:
-        self._library = library
-        self._where = where
-        self._budget = budget
-        self._initializers: dict[str, Any] = {}
-        self._nodes: dict[str, Any] = {}
-        for graph in graphs:  # an inner name hides an outer one
-            for tensor in graph.initializer:
-                self._initializers[tensor.name] = tensor
-                self._nodes.pop(tensor.name, None)
-            for node in graph.node:
-                for name in node.output:
-                    self._nodes[name] = node
-                    self._initializers.pop(name, None)
+    def __init__(self, model: Model, where: str, bound: Mapping[Place, np.ndarray] | None = None) -> None:
+        self._model, self._where = model, where
+        self._known: dict[Place, np.ndarray | FormatError] = dict(bound or {})
+        self._begun: set[Place] = set()
+        self._made_bytes = 0
+        self._read_bytes = 0
+        self._bound_bytes = 8 * sum(
+            array.nbytes for array in self._known.values() if isinstance(array, np.ndarray)
+        )
 
-    def value(self, name: str, depth: int = 0) -> np.ndarray:
-        """The array that `name` stands for; FormatError where it is no constant."""
-        if depth > LONGEST_CHAIN:
+    def _left(self, taken: int) -> int:
+        """How many bytes there may still be."""
+        return max(SMALL, 2 * self._model.size, self._bound_bytes) - taken
+
+    def value(self, scope: Scope, name: str) -> np.ndarray:
+        """The array that `name` stands for in a scope; FormatError where it is no constant."""
+        found = scope.find(name)
+        if found is None:
+            raise FormatError(f"{self._where}: {name!r} is no value of the model")
+        place = found[0], name
+        if place not in self._known:
+            if place in self._begun or len(self._begun) > LONGEST_CHAIN:
+                raise FormatError(
+                    f"{self._where}: {name!r} is at the end of a chain that is too long or a circle"
+                )
+            self._begun.add(place)
+            try:
+                self._known[place] = self._made(found[0], name, found[1])
+            except FormatError as error:
+                self._known[place] = error
+            finally:
+                self._begun.remove(place)
+        known = self._known[place]
+        if isinstance(known, FormatError):
+            raise known
+        return known
+
+    def shape(self, scope: Scope, name: str) -> tuple[int, ...]:
+        """The shape of a constant; that of a stored tensor without its values."""
+        found = scope.find(name)
+        if found is not None and found[1].kind == "tensor":
+            return tuple(found[1].what.dims)
+        return self.value(scope, name).shape
+
+    def _made(self, scope: Scope, name: str, made: Made) -> np.ndarray:
+        if made.kind == "tensor":
+            return self._tensor(name, made.what)
+        if made.kind == "argument" and scope.caller is not None:
+            return self.value(scope.caller, made.what)
+        if made.kind == "node":
+            return self._output(scope, name, made)
+        what = {"sparse": "a sparse tensor", "twice": "made twice"}.get(made.kind, "no constant of the model")
+        raise FormatError(f"{self._where}: {name!r} is {what}, but weights must be dense constants")
+
+    def _output(self, scope: Scope, name: str, made: Made) -> np.ndarray:
+        """One output of a node."""
+        node = scope.nodes[made.what]
+        if (function := scope.function(node)) is not None:
+            if made.output >= len(function.output):
+                raise FormatError(f"{self._where}: {name!r} is no output of the function {node.op_type!r}")
+            return self.value(scope.called(made.what), function.output[made.output])
+        is_standard = node.domain in STANDARD
+        is_dequantized = node.domain == "com.microsoft" and node.op_type == "DequantizeLinear"
+        if is_standard and node.op_type == "Constant":
+            return self._constant(scope, name, node)
+        if is_standard and node.op_type == "Shape":
+            return self._shape_of(scope, node)
+        if not (is_standard or is_dequantized) or node.op_type not in OPERATORS:
+            full_name = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
             raise FormatError(
-                f"{self._where}: {name!r} is at the end of a chain that is too long or a circle"
-            )
-        if name in self._initializers:
-            return self._tensor(name, self._initializers[name])
-        node = self._nodes.get(name)
-        if node is None:
-            raise FormatError(f"{self._where}: {name!r} is no constant of the model, but weights must be")
-        attributes = {a.name: self._library.helper.get_attribute_value(a) for a in node.attribute}
-        if node.op_type == "Constant":
-            if "value" not in attributes:
-                raise FormatError(f"{self._where}: the constant {name!r} has no dense value")
-            return self._tensor(name, attributes["value"])
-        compute = OPERATORS.get(node.op_type) if node.domain in ("", "ai.onnx") else None
-        if compute is None:
-            raise FormatError(
-                f"{self._where}: {name!r} is computed by {node.op_type}, but weights must be constants, "
+                f"{self._where}: {name!r} is computed by {full_name}, but weights must be constants, "
                 f"rearranged by no more than {', '.join(OPERATORS)}"
             )
-        inputs = [None if not i else self.value(i, depth + 1) for i in node.input]
+        operator = OPERATORS[node.op_type]
+        attributes = scope.attributes(node)
+        if unknown := sorted(set(attributes) - operator.attributes):
+            raise FormatError(
+                f"{self._where}: {name!r} is of {node.op_type} with {', '.join(unknown)}, which is not known"
+            )
+        if len(node.input) > operator.most_inputs:
+            raise FormatError(f"{self._where}: {name!r} is of {node.op_type} with {len(node.input)} inputs")
+        attributes["outputs"] = len(node.output)
+        if "value" in attributes:
+            attributes["value"] = self._tensor(name, attributes["value"])
+        inputs = [self.value(scope, given) if given else None for given in node.input]
         if not inputs or inputs[0] is None:
             raise FormatError(f"{self._where}: {name!r} is made of nothing")
         try:
-            result = np.asarray(compute(inputs, attributes))
-        except (ValueError, TypeError, IndexError, KeyError, OverflowError) as error:
+            with np.errstate(all="ignore"):
+                results = operator.compute(inputs, attributes, self._left(self._made_bytes))
+            result = results[made.output] if isinstance(results, list) else results
+        except (ValueError, TypeError, IndexError, KeyError, AttributeError, OverflowError) as error:
             raise FormatError(f"{self._where}: {name!r} by {node.op_type}: {error}") from error
-        return self._bounded(name, result)
+        if not isinstance(results, list) and made.output:
+            raise FormatError(f"{self._where}: {name!r} is no output of {node.op_type} that may be weights")
+        if result.base is None:  # views take nothing
+            self._made_bytes += result.nbytes
+        return result
+
+    def _constant(self, scope: Scope, name: str, node: Any) -> np.ndarray:
+        """The value of a Constant node, in any of its forms."""
+        attributes = scope.attributes(node)
+        if len(attributes) != 1:
+            raise FormatError(
+                f"{self._where}: the constant {name!r} has {len(attributes)} values, but must have one"
+            )
+        ((form, value),) = attributes.items()
+        if form == "value":
+            return self._tensor(name, value)
+        if form not in SCALARS:
+            raise FormatError(
+                f"{self._where}: the constant {name!r} is a {form}, but must be dense and of numbers"
+            )
+        try:
+            return np.array(value, SCALARS[form])
+        except (ValueError, TypeError, OverflowError) as error:
+            raise FormatError(f"{self._where}: the constant {name!r}: {error}") from error
+
+    def _shape_of(self, scope: Scope, node: Any) -> np.ndarray:
+        """The shape of a constant, or of what the model declares the shape of."""
+        attributes = scope.attributes(node)
+        if unknown := sorted(set(attributes) - {"start", "end"}):
+            raise FormatError(f"{self._where}: Shape has {', '.join(unknown)}, which is not known")
+        given = node.input[0] if node.input else ""
+        lengths: list[int | None] | None
+        try:
+            lengths = list(self.value(scope, given).shape)
+        except FormatError:
+            found = scope.find(given)
+            lengths = found[0].declared(given) if found else None
+        if lengths is not None:
+            lengths = lengths[attributes.get("start", 0) : attributes.get("end")]
+        if lengths is None or None in lengths:
+            raise FormatError(f"{self._where}: the shape of {given!r} is not known before the model is run")
+        return np.array(lengths, np.int64)
 
     def _tensor(self, name: str, tensor: Any) -> np.ndarray:
-        """The array of a TensorProto, not below float32."""
+        """The array of a TensorProto, floats not below float32."""
+        where = f"{self._where}: {name!r}"
+        kind, shape = getattr(tensor, "data_type", None), tuple(getattr(tensor, "dims", ()))
+        if kind not in DTYPES and kind not in (UINT4, INT4):
+            raise FormatError(f"{where} has data type {kind}, but must be of plain numbers")
+        if len(shape) > MOST_AXES:
+            raise FormatError(f"{where} has {len(shape)} axes")
+        if any(length < 0 for length in shape):
+            raise FormatError(f"{where} has shape {shape}")
+        size = int(np.prod(shape, dtype=object))
+        width = np.dtype(DTYPES[kind]).itemsize if kind in DTYPES else 1
         if tensor.data_location == tensor.EXTERNAL:
-            raise FormatError(f"{self._where}: {name!r} is in another file, which is not read")
-        if any(length < 0 for length in tensor.dims):
-            raise FormatError(f"{self._where}: {name!r} has shape {tuple(tensor.dims)}")
-        size = 1
-        for length in tensor.dims:
-            size *= length
-        if size > self._budget:
-            raise FormatError(f"{self._where}: {name!r} claims shape {tuple(tensor.dims)}")
+            if kind not in DTYPES:
+                raise FormatError(f"{where} has data type {kind} in another file")
+            array = self._model.outside(name, tensor, np.dtype(DTYPES[kind]))
+            self._count(where, size * width, shape)
+            return self._widened(kind, array)
+        self._count(where, size * width, shape)
         try:
-            array = np.asarray(self._library.numpy_helper.to_array(tensor))
+            if kind == BFLOAT16 and tensor.raw_data:
+                array = np.frombuffer(tensor.raw_data, DTYPES[kind]).reshape(shape)
+            else:
+                array = np.asarray(self._model.library.numpy_helper.to_array(tensor))
         except Exception as error:  # whatever the library meets in a damaged tensor
-            raise FormatError(f"{self._where}: {name!r} is damaged: {error}") from error
-        if array.dtype == np.float16 or array.dtype.name == "bfloat16":
-            array = array.astype(np.float32)
-        return self._bounded(name, array)
+            raise FormatError(f"{where} is damaged: {error}") from error
+        return self._widened(kind, array)
 
-    def _bounded(self, name: str, array: np.ndarray) -> np.ndarray:
-        if array.nbytes > self._budget:
-            raise FormatError(f"{self._where}: {name!r} takes {array.nbytes} bytes, more than the file has")
+    def _count(self, where: str, size: int, shape: tuple[int, ...]) -> None:
+        """Take note of the bytes of a tensor; FormatError where they are more than there can be."""
+        if size > self._left(self._read_bytes):
+            raise FormatError(f"{where} claims shape {shape}, and so more bytes than the model has")
+        self._read_bytes += size
+
+    @staticmethod
+    def _widened(kind: int, array: np.ndarray) -> np.ndarray:
+        """float16 and bfloat16 as float32, integers of four bits as those of eight."""
+        if kind == BFLOAT16 and array.dtype == np.dtype("<u2"):
+            return (array.astype(np.uint32) << 16).view(np.float32)
+        if array.dtype == np.float16 or kind == BFLOAT16:
+            return array.astype(np.float32)
+        if kind in (UINT4, INT4):
+            return array.astype(np.uint8 if kind == UINT4 else np.int8)
         return array
 
 
-Inputs = list[Any]
-Attributes = dict[str, Any]
-
-
-def _axes(inputs: Inputs, attributes: Attributes) -> tuple[int, ...] | None:
-    """Axes as an attribute, up to opset 12, or as an input."""
-    if "axes" in attributes:
-        return tuple(int(axis) for axis in attributes["axes"])
-    if len(inputs) > 1 and inputs[1] is not None:
-        return tuple(int(axis) for axis in inputs[1])
+def producer(scope: Scope, name: str) -> tuple[Scope, Any, int] | None:
+    """The scope, node and output that a name comes from, through calls of functions; None where from none."""
+    for _ in range(LONGEST_CHAIN):
+        found = scope.find(name)
+        if found is None:
+            return None
+        scope, made = found
+        if made.kind == "argument" and scope.caller is not None:
+            scope, name = scope.caller, made.what
+        elif made.kind == "node":
+            node = scope.nodes[made.what]
+            if (function := scope.function(node)) is None:
+                return scope, node, made.output
+            if made.output >= len(function.output):
+                return None
+            scope, name = scope.called(made.what), function.output[made.output]
+        else:
+            return None
     return None
-
-
-def _unsqueeze(inputs: Inputs, attributes: Attributes) -> np.ndarray:
-    axes = _axes(inputs, attributes)
-    return np.expand_dims(inputs[0], () if axes is None else axes)
-
-
-def _squeeze(inputs: Inputs, attributes: Attributes) -> np.ndarray:
-    return np.asarray(np.squeeze(inputs[0], _axes(inputs, attributes)))
-
-
-def _transpose(inputs: Inputs, attributes: Attributes) -> np.ndarray:
-    return np.asarray(np.transpose(inputs[0], attributes.get("perm")))
-
-
-def _reshape(inputs: Inputs, attributes: Attributes) -> np.ndarray:
-    shape = [int(n) for n in (attributes["shape"] if "shape" in attributes else inputs[1])]
-    if not attributes.get("allowzero"):
-        shape = [inputs[0].shape[axis] if n == 0 else n for axis, n in enumerate(shape)]
-    return np.asarray(np.reshape(inputs[0], shape))
-
-
-def _concat(inputs: Inputs, attributes: Attributes) -> np.ndarray:
-    return np.concatenate(inputs, axis=int(attributes["axis"]))
-
-
-def _slice(inputs: Inputs, attributes: Attributes) -> np.ndarray:
-    """Starts, ends, axes and steps as attributes, up to opset 9, or as inputs."""
-    if "starts" in attributes:
-        starts, ends, axes, steps = attributes["starts"], attributes["ends"], attributes.get("axes"), None
-    else:
-        starts, ends, axes, steps = [*inputs[1:5], None, None, None, None][:4]
-    axes = range(len(starts)) if axes is None else axes
-    steps = [1] * len(starts) if steps is None else steps
-    picked = [slice(None)] * inputs[0].ndim
-    for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
-        # An end at the smallest integer means past the first element of a slice that goes back.
-        last = None if int(step) < 0 and int(end) < -inputs[0].shape[int(axis)] else int(end)
-        picked[int(axis)] = slice(int(start), last, int(step))
-    return np.asarray(inputs[0][tuple(picked)])
-
-
-def _cast(inputs: Inputs, attributes: Attributes) -> np.ndarray:
-    """To float32 or float64; anything else would round, and is none of what exporters do to weights."""
-    kinds = {1: np.float32, 11: np.float64}
-    if int(attributes["to"]) not in kinds:
-        raise ValueError(f"a cast to data type {attributes['to']} is none to float or double")
-    return np.asarray(inputs[0]).astype(kinds[int(attributes["to"])])
-
-
-OPERATORS: dict[str, Callable[[Inputs, Attributes], np.ndarray]] = {
-    "Identity": lambda inputs, attributes: np.asarray(inputs[0]),
-    "Unsqueeze": _unsqueeze,
-    "Squeeze": _squeeze,
-    "Transpose": _transpose,
-    "Reshape": _reshape,
-    "Concat": _concat,
-    "Slice": _slice,
-    "Cast": _cast,
-}

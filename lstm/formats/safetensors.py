@@ -55,7 +55,7 @@ def load(
             dtypes = {key: file.get_slice(key).get_dtype() for key in shapes}
             metadata = file.metadata() or {}
             names = candidates.find(shapes, prefix)
-            state = {key: _read(name, file, full, dtypes[full], library) for key, full in names.items()}
+            state = {key: _read(name, file, full, dtypes[full]) for key, full in names.items()}
     except (FormatError, MemoryError):
         raise
     except ValueError as error:
@@ -74,21 +74,28 @@ def load(
     return config.build(name, state, found, backend)
 
 
-def _read(path: str, file: Any, key: str, dtype: str, library: Any) -> np.ndarray:
+def _read(path: str, file: Any, key: str, dtype: str) -> np.ndarray:
     """One tensor of an open file, float16 and bfloat16 widened to float32."""
     if dtype not in DTYPES:
         raise FormatError(
             f"{path}: entry {key!r} has dtype {dtype}, but must have one of {', '.join(DTYPES)}"
         )
     if dtype == "BF16":
-        return _read_bfloat16(path, key, library)
+        return _read_bfloat16(path, key)
     array = np.asarray(file.get_tensor(key))
     return array.astype(np.float32) if dtype == "F16" else array
 
 
-def _read_bfloat16(path: str, key: str, library: Any) -> np.ndarray:
-    """One bfloat16 tensor, which NumPy has no dtype for, as float32."""
+def _read_bfloat16(path: str, key: str) -> np.ndarray:
+    """One bfloat16 tensor, which NumPy has no dtype for, as float32.
+
+    The library has checked the header: its length in 8 bytes, a JSON text, and then the values.
+    """
     with open(path, "rb") as raw:
-        tensors = dict(library.deserialize(raw.read()))
-    upper = np.frombuffer(tensors[key]["data"], "<u2").astype(np.uint32) << 16
-    return upper.view(np.float32).reshape(tensors[key]["shape"])
+        length = int.from_bytes(raw.read(8), "little")
+        entry = json.loads(raw.read(length))[key]
+        first, last = entry["data_offsets"]
+        raw.seek(8 + length + first)
+        upper = np.frombuffer(raw.read(last - first), "<u2").astype(np.uint32)
+    upper <<= 16
+    return upper.view(np.float32).reshape(entry["shape"])

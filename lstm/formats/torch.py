@@ -22,7 +22,7 @@ LACKING = {"reverse": False, "peephole": False, "clip": None, "input_forget": Fa
 def state_dict(source: Any, prefix: str | None) -> dict[str, np.ndarray]:
     """The state dict of the one LSTM in a module or in a mapping of names to tensors, as NumPy arrays.
 
-    bfloat16 and float16 are widened to float32. TypeError or ValueError where there is none, or several.
+    Narrower floats are widened to float32. TypeError or ValueError where there is none, or several.
     """
     tensors = source
     if not isinstance(source, Mapping):
@@ -37,20 +37,33 @@ def state_dict(source: Any, prefix: str | None) -> dict[str, np.ndarray]:
         for name, tensor in tensors.items()
         if isinstance(name, str) and hasattr(tensor, "shape")
     }
-    names = candidates.find(shapes, prefix)
+    try:
+        names = candidates.find(shapes, prefix)
+    except ValueError as error:
+        inner = [str(name) for name, value in tensors.items() if isinstance(value, Mapping)]
+        if not inner or shapes:
+            raise
+        raise ValueError(
+            f"{error}; hand over what it holds under {' or '.join(map(repr, inner[:5]))}"
+        ) from error
     return {name: _array(full, tensors[full]) for name, full in names.items()}
 
 
 def _array(name: str, tensor: Any) -> np.ndarray:
     """A tensor, or what is an array already, as an array of NumPy's dtypes, not below float32."""
-    if isinstance(tensor, np.ndarray):
-        return tensor.astype(np.float32) if tensor.dtype == np.float16 else tensor
+    if not callable(getattr(tensor, "detach", None)):
+        array = np.asarray(tensor)
+        if array.dtype.kind != "f" and array.dtype.name != "bfloat16":
+            raise TypeError(f"{name} has dtype {array.dtype}, but must have one of floats")
+        return array.astype(np.float32) if array.dtype.itemsize < 4 else array
     if getattr(tensor, "is_quantized", False) or getattr(tensor, "is_sparse", False):
         raise TypeError(f"{name} is a quantized or sparse tensor; make it a dense one of floats first")
     if getattr(tensor, "is_meta", False):
         raise ValueError(f"{name} is a meta tensor, which has no values")
     dense = tensor.detach().cpu()
-    if str(dense.dtype) in ("torch.bfloat16", "torch.float16"):
+    if not dense.is_floating_point():
+        raise TypeError(f"{name} has dtype {dense.dtype}, but must have one of floats")
+    if dense.element_size() < 4:
         dense = dense.float()
     return np.array(dense.numpy())
 

@@ -1,0 +1,181 @@
+"""HDF5 as Keras writes it: the names, shapes and arrays of a file, parsed by h5py in a process of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, NamedTuple, NoReturn, Self
+
+import numpy as np
+
+from .. import params
+from . import FormatError
+
+CHILD = Path(__file__).with_name("keras_hdf5_child.py")
+LARGEST_EXPANSION = 8
+SMALL = 1 << 20
+LONGEST_LISTING = 8 << 20  # bytes
+# Of the clock, for a machine that is busy; the child bounds its own CPU time far more tightly.
+SECONDS = 30.0
+BYTES_A_SECOND = 10e6
+DTYPES = {"<f2": np.float16, "<f4": np.float32, "<f8": np.float64, "bfloat16": np.uint16}
+
+
+class Entry(NamedTuple):
+    """A dataset that has not been read yet."""
+
+    path: str
+    shape: tuple[int, ...]
+    dtype: str
+    problem: str | None  # why it will not be read
+
+
+class File:
+    """An open HDF5 file; FormatError, which names it, where it is damaged or leads elsewhere.
+
+    Parameters
+    ----------
+    name : str
+        What the file is called in errors.
+    file : file object
+        The open file itself, of a real descriptor.
+
+    Attributes
+    ----------
+    attributes : dict
+        The texts and lists of texts that Keras attaches to groups, by the group's path, then by name.
+    entries : dict of str to Entry
+        The datasets by path.
+
+    """
+
+    def __init__(self, name: str, file: IO[bytes]) -> None:
+        self._name = name
+        self._size = os.fstat(file.fileno()).st_size
+        self._budget = max(SMALL, LARGEST_EXPANSION * self._size)
+        self._process = _start(file.fileno(), self._size)
+        self._clock = threading.Timer(SECONDS + self._size / BYTES_A_SECOND, self._process.kill)
+        self._clock.daemon = True
+        self._clock.start()
+        try:
+            self.attributes, self.entries = self._listing()
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the process."""
+        self._clock.cancel()
+        self._process.kill()
+        self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                with contextlib.suppress(BrokenPipeError):
+                    pipe.close()
+
+    def _read(self, size: int) -> memoryview:
+        """Exactly `size` bytes of the process's answer."""
+        memory = params.memory(size)
+        filled = 0
+        while filled < size:
+            count = self._process.stdout.readinto(memory.data[filled:])  # type: ignore[union-attr]
+            if not count:
+                self._ended()
+            filled += count
+        return memory.data
+
+    def _ended(self) -> NoReturn:
+        """Tell why the process gave no answer."""
+        try:
+            code = self._process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            code = 0
+        if code > 0:
+            raise ImportError(f"the process that reads {self._name} by h5py ended with status {code}")
+        how = "took too long" if -code in (signal.SIGPROF, signal.SIGKILL) else f"ended by signal {-code}"
+        raise FormatError(f"{self._name} is damaged: reading it as HDF5 {how}")
+
+    def _listing(self) -> tuple[dict[str, dict[str, Any]], dict[str, Entry]]:
+        """What the file holds. The process has met hostile bytes, so that its answer is checked too."""
+        length = int.from_bytes(self._read(8), "little")
+        if length > LONGEST_LISTING:
+            raise FormatError(f"{self._name} has too many entries")
+        try:
+            found = json.loads(bytes(self._read(length)))
+            if "error" in found:
+                raise FormatError(f"{self._name}: {found['error']}")
+            entries = {
+                str(path): Entry(path, tuple(map(int, shape)), str(dtype), problem)
+                for path, (shape, dtype, problem) in found["datasets"].items()
+            }
+            attributes = {str(path): dict(own) for path, own in found["attributes"].items()}
+        except FormatError:
+            raise
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            raise FormatError(f"{self._name} is damaged: {error}") from error
+        return attributes, entries
+
+    def arrays(self, entries: list[Entry]) -> Iterator[np.ndarray]:
+        """The data of datasets, bfloat16 widened to float32, one after another."""
+        for entry in entries:
+            where = f"{self._name}: entry {entry.path!r}"
+            if entry.problem is not None or entry.dtype not in DTYPES:
+                raise FormatError(f"{where} {entry.problem or 'does not hold floats'}")
+        try:
+            self._process.stdin.write(json.dumps([e.path for e in entries]).encode() + b"\n")  # type: ignore[union-attr]
+            self._process.stdin.flush()  # type: ignore[union-attr]
+        except BrokenPipeError:
+            self._ended()
+        for entry in entries:
+            yield self._array(entry)
+
+    def _array(self, entry: Entry) -> np.ndarray:
+        dtype = np.dtype(DTYPES[entry.dtype])
+        claimed = dtype.itemsize
+        for length in entry.shape:
+            claimed *= length
+        self._budget -= claimed
+        if claimed < 0 or self._budget < 0 or bytes(self._read(1)) != b"\1":
+            raise FormatError(f"{self._name}: entry {entry.path!r} of shape {entry.shape} cannot be read")
+        array = np.frombuffer(self._read(claimed), dtype.newbyteorder("<")).reshape(entry.shape)
+        if entry.dtype == "bfloat16":  # the upper half of a float32
+            return (array.astype(np.uint32) << 16).view(np.float32)
+        return array.astype(dtype, copy=False)
+
+
+def _start(descriptor: int, size: int) -> subprocess.Popen[bytes]:
+    """The process, isolated from the environment and from the folder it is started in."""
+    if find_spec("h5py") is None:
+        raise ImportError('.keras and .h5 files need h5py: pip install "lstm-native[keras]"')
+    if getattr(sys, "frozen", False) or not sys.executable:
+        raise ImportError(
+            ".keras and .h5 files are read by a Python process of its own, which a frozen program has not; "
+            "save the net as .npz where there is one"
+        )
+    specs = [find_spec(library) for library in ("numpy", "h5py")]
+    folders = [str(Path(spec.origin).parent.parent) for spec in specs if spec is not None and spec.origin]
+    return subprocess.Popen(
+        [sys.executable, "-I", "-S", str(CHILD), str(descriptor), str(size), *dict.fromkeys(folders)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        pass_fds=(descriptor,),
+        env={**os.environ, "HDF5_PLUGIN_PRELOAD": "::", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
+    )

@@ -1,0 +1,211 @@
+"""One LSTM node of an ONNX model: its attributes, its weights, and the state dict of them.
+
+Shapes: I input, H hidden, D directions. ONNX has the gates in the order i, o, f, c; the biases of input and
+recurrence one after the other; the peepholes in the order i, o, f.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .. import activations
+from . import FormatError
+from .onnx_constants import Constants
+from .onnx_model import Found
+
+OURS_FROM_ONNX = [0, 2, 3, 1]  # i, o, f, c -> i, f, g, o
+PEEPHOLES = [0, 2, 1]  # i, o, f <-> i, f, o
+# Names, and ONNX's numbers of their types.
+FLOAT, INT, STRING, FLOATS, STRINGS = 1, 2, 3, 6, 8
+ATTRIBUTES = {
+    "activation_alpha": FLOATS,
+    "activation_beta": FLOATS,
+    "activations": STRINGS,
+    "clip": FLOAT,
+    "direction": STRING,
+    "hidden_size": INT,
+    "input_forget": INT,
+    "layout": INT,
+}
+LAYOUT_SINCE = 14
+INPUTS = ("X", "W", "R", "B", "sequence_lens", "initial_h", "initial_c", "P")
+QUANTIZED_INPUTS = (*INPUTS, "W_scale", "W_zero_point", "R_scale", "R_zero_point")
+DIRECTIONS = {"forward": 1, "reverse": 1, "bidirectional": 2}
+
+
+class Attributes(NamedTuple):
+    """What a node says beside its weights; `options` are those of `LSTM.from_state_dict`."""
+
+    direction: str
+    layout: int
+    hidden_size: Any  # None where the node does not tell
+    options: dict[str, Any]
+
+    @property
+    def directions(self) -> int:
+        """D."""
+        return DIRECTIONS[self.direction]
+
+
+def inputs(where: str, found: Found) -> dict[str, str]:
+    """The names of a node's inputs, by what they are for the operator."""
+    names = INPUTS if found.node.op_type == "LSTM" else QUANTIZED_INPUTS
+    if len(found.node.input) > len(names):
+        raise FormatError(f"{where} has {len(found.node.input)} inputs, but the operator has {len(names)}")
+    return {name: given for name, given in zip(names, found.node.input, strict=False) if given}
+
+
+def attributes(where: str, found: Found) -> Attributes:
+    """The checked attributes of a node."""
+    types = {name: proto.type for name, proto in found.scope.attribute_protos(found.node)}
+    has_layout = found.node.op_type == "LSTM" and found.scope.opset >= LAYOUT_SINCE
+    if unknown := sorted(set(types) - (set(ATTRIBUTES) - (set() if has_layout else {"layout"}))):
+        raise FormatError(
+            f"{where} has {', '.join(unknown)}, which {found.node.op_type} of opset {found.scope.opset} "
+            "does not know"
+        )
+    for name, kind in types.items():
+        if kind != ATTRIBUTES[name]:
+            raise FormatError(
+                f"{where} has {name} of attribute type {kind}, but must have {ATTRIBUTES[name]}"
+            )
+    given = found.scope.attributes(found.node)
+    direction = _text(where, "direction", given.get("direction", "forward")).lower()
+    if direction not in DIRECTIONS:
+        raise FormatError(
+            f"{where} has direction {direction!r}, but must have one of {', '.join(DIRECTIONS)}"
+        )
+    for name in ("layout", "input_forget"):
+        if given.get(name, 0) not in (0, 1):
+            raise FormatError(f"{where} has {name} {given[name]!r}, but must have 0 or 1")
+    options = {
+        "reverse": direction == "reverse",
+        "clip": given.get("clip"),
+        "input_forget": bool(given.get("input_forget", 0)),
+        "activations": _activations(where, given, DIRECTIONS[direction]),
+    }
+    return Attributes(direction, int(given.get("layout", 0)), given.get("hidden_size"), options)
+
+
+def _text(where: str, name: str, value: Any) -> str:
+    """An attribute that is a text."""
+    try:
+        return value.decode() if isinstance(value, bytes) else str(value)
+    except UnicodeDecodeError as error:
+        raise FormatError(f"{where} has {name} {value!r}, which is no text") from error
+
+
+def _activations(where: str, given: dict[str, Any], directions: int) -> list[Any] | None:
+    """Names and parameters, which stand in lists of their own, one for each function that has such a one."""
+    if "activations" not in given:
+        if {"activation_alpha", "activation_beta"} & set(given):
+            raise FormatError(f"{where} has parameters of activations, but no activations")
+        return None
+    names = [_text(where, "activations", name) for name in given["activations"]]
+    if len(names) != 3 * directions:
+        raise FormatError(f"{where} has {len(names)} activations, but must have {3 * directions}")
+    left = {which: list(given.get(f"activation_{which}", [])) for which in ("alpha", "beta")}
+    parsed = []
+    for name in names:
+        usual = activations.canonical(name)
+        definition = activations.ACTIVATIONS[usual.name]
+        parameters = {}
+        for which, default in (("alpha", definition.alpha), ("beta", definition.beta)):
+            if default is not None and left[which]:
+                parameters[which] = float(left[which].pop(0))
+        parsed.append(activations.plain(activations.canonical(name, **parameters)))
+    for which, values in left.items():
+        if values:
+            raise FormatError(
+                f"{where} has {len(values)} more of activation_{which} than its activations take"
+            )
+    return parsed
+
+
+def sizes(where: str, found: Found, constants: Constants) -> tuple[int, int]:
+    """I and H as the shapes of the weights tell, unchecked; FormatError where they do not."""
+    given = inputs(where, found)
+    shapes = [constants.shape(found.scope, given.get(name, "")) for name in ("W", "R")]
+    if any(len(shape) != 3 for shape in shapes):
+        raise FormatError(f"{where} has W and R of shapes {shapes[0]} and {shapes[1]}")
+    depth = 2 if found.node.op_type == "LSTM" else 1  # DynamicQuantizeLSTM has them turned
+    return shapes[0][depth], shapes[1][depth]
+
+
+def arrays(where: str, found: Found, said: Attributes, constants: Constants) -> dict[str, np.ndarray]:
+    """W (D, 4H, I), R (D, 4H, H) and, where the node has them, B (D, 8H), P (D, 3H): checked, of floats."""
+    read = {
+        name: constants.value(found.scope, given)
+        for name, given in inputs(where, found).items()
+        if name not in ("X", "sequence_lens", "initial_h", "initial_c")
+    }
+    if found.node.op_type != "LSTM":
+        read = _dequantized(where, read)
+    for name in ("W", "R"):
+        if name not in read:
+            raise FormatError(f"{where} lacks {name}")
+    H = read["R"].shape[2] if read["R"].ndim == 3 else 0
+    I = read["W"].shape[2] if read["W"].ndim == 3 else 0  # noqa: E741
+    expected = {
+        "W": (said.directions, 4 * H, I),
+        "R": (said.directions, 4 * H, H),
+        "B": (said.directions, 8 * H),
+        "P": (said.directions, 3 * H),
+    }
+    for name, array in read.items():
+        if array.dtype not in (np.float32, np.float64):
+            raise FormatError(f"{where} has {name} of {array.dtype}, but must have floats")
+        if array.shape != expected[name] or 0 in array.shape:
+            raise FormatError(
+                f"{where} has {name} of shape {array.shape}, but must have {expected[name]} for W of "
+                f"{read['W'].shape} and R of {read['R'].shape}"
+            )
+    if said.hidden_size is not None and said.hidden_size != H:
+        raise FormatError(f"{where} has hidden_size {said.hidden_size!r}, but R of shape {read['R'].shape}")
+    return read
+
+
+def _dequantized(where: str, read: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """W and R of a DynamicQuantizeLSTM, (D, K, 4H) of integers, as (D, 4H, K) of float32."""
+    plain = {name: array for name, array in read.items() if name in ("B", "P")}
+    for name in ("W", "R"):
+        values, scale, zero = (read.get(part) for part in (name, f"{name}_scale", f"{name}_zero_point"))
+        if values is None or scale is None or zero is None:
+            raise FormatError(f"{where} lacks {name}, {name}_scale or {name}_zero_point")
+        shape = values.shape
+        if len(shape) != 3 or values.dtype.name not in ("int8", "uint8"):
+            raise FormatError(
+                f"{where} has {name} of {values.dtype} {shape}, but must have (D, K, 4H) of 8 bits"
+            )
+        for what, array, kinds in (
+            ("scale", scale, ("float32",)),
+            ("zero_point", zero, (values.dtype.name,)),
+        ):
+            if array.shape not in ((shape[0],), (shape[0], shape[2])) or array.dtype.name not in kinds:
+                raise FormatError(
+                    f"{where} has {name}_{what} of {array.dtype} {array.shape}, but must have {kinds[0]} of "
+                    f"{shape[:1]} or {(shape[0], shape[2])}"
+                )
+        zero = zero.reshape(shape[0], 1, -1).astype(np.float32)
+        with np.errstate(all="ignore"):
+            wide = (values.astype(np.float32) - zero) * scale.reshape(shape[0], 1, -1)
+        plain[name] = wide.swapaxes(1, 2)
+    return plain
+
+
+def state_dict(read: dict[str, np.ndarray], layer: int) -> dict[str, np.ndarray]:
+    """PyTorch's names of the `arrays` of one node, which are taken out one by one."""
+    state = {}
+    D, _, H = read["R"].shape
+    suffixes = [f"_l{layer}", f"_l{layer}_reverse"][:D]
+    for kind, name in (("weight_ih", "W"), ("weight_hh", "R")):
+        for array, suffix in zip(read.pop(name), suffixes, strict=True):
+            state[kind + suffix] = array.reshape(4, H, -1)[OURS_FROM_ONNX].reshape(4 * H, -1)
+    for array, suffix in zip(read.pop("B", ()), suffixes, strict=False):
+        biases = array.reshape(2, 4, H)[:, OURS_FROM_ONNX].reshape(2, -1)
+        state["bias_ih" + suffix], state["bias_hh" + suffix] = biases
+    for array, suffix in zip(read.pop("P", ()), suffixes, strict=False):
+        state["weight_ch" + suffix] = array.reshape(3, H)[PEEPHOLES].reshape(-1)
+    return state
