@@ -303,9 +303,9 @@ def _cell_weights(architecture: Architecture, arrays: dict[str, np.ndarray], cel
     input_weights = arrays[f"weight_ih{suffix}"]
     bias = np.zeros(4 * hidden, input_weights.dtype)
     if architecture.bias:
-        first = arrays[f"bias_ih{suffix}"].astype(np.float64, copy=False)
-        second = arrays[f"bias_hh{suffix}"].astype(np.float64, copy=False)
         with np.errstate(all="ignore"):
+            first = arrays[f"bias_ih{suffix}"].astype(np.float64, copy=False)
+            second = arrays[f"bias_hh{suffix}"].astype(np.float64, copy=False)
             bias = np.where(second == 0, first, first + second)
     peephole = arrays.get(f"weight_ch{suffix}")
     return Weights(

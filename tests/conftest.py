@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 
@@ -11,6 +13,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="run sigmoid and tanh over all 2^32 float32 values on every ISA, and ten times as many random "
         "mixtures of variants (several minutes)",
+    )
+    parser.addoption(
+        "--fuzz",
+        nargs="?",
+        type=int,
+        const=1_000_000,
+        default=2_000 if "LSTM_SANITIZE" in os.environ else 10_000,
+        metavar="COUNT",
+        help="read so many random mutations of good files, 1,000,000 where no count is given (hours), 10,000 "
+        "without this option, 2,000 under the sanitizers; write --fuzz=COUNT, or --fuzz at the end",
     )
 
 
@@ -26,3 +38,9 @@ def exhaustive(request: pytest.FixtureRequest) -> bool:
 def mixtures(request: pytest.FixtureRequest) -> int:
     """How many random mixtures a test of them draws."""
     return 500 if request.config.getoption("--exhaustive") else 50
+
+
+@pytest.fixture
+def fuzz(request: pytest.FixtureRequest) -> int:
+    """How many random mutations of files are read, of all formats together."""
+    return int(request.config.getoption("--fuzz"))

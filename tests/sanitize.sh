@@ -25,7 +25,8 @@ tar -C "$root" --exclude=./.git --exclude=./build --exclude=./dist --exclude='*.
 
 "$python" -m venv "$folder/venv"
 pip=("$folder/venv/bin/python" -m pip --disable-pip-version-check --quiet)
-"${pip[@]}" install 'setuptools>=77' 'Cython>=3.1' 'numpy>=2' 'pytest>=8' 'hypothesis>=6.100'
+"${pip[@]}" install 'setuptools>=77' 'Cython>=3.1' 'numpy>=2' 'pytest>=8' 'hypothesis>=6.100' \
+    'safetensors>=0.4' 'onnx>=1.16' 'h5py>=3.10'  # of all formats, for damaged files
 # Tests that count memory or limit it skip where LSTM_SANITIZE is set.
 export LSTM_SANITIZE=address,undefined
 CFLAGS="-fno-omit-frame-pointer" "${pip[@]}" install --no-build-isolation --no-deps -e "$folder/source"

@@ -47,16 +47,16 @@ def parse(where: str, text: str) -> dict[str, Any]:
         config = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise FormatError(f"{where} is no JSON: {error}") from error
-    if not isinstance(config, dict) or config.get("version") != VERSION:
+    if not isinstance(config, dict) or config.get("version") != VERSION or config["version"] is True:
         raise FormatError(f"{where} must be an object with version {VERSION}")
     known = {"version", *REQUIRED, *OPTIONAL}
     if unknown := sorted(set(config) - known):
-        raise FormatError(f"{where} has {', '.join(unknown)}, which this version does not know")
+        raise FormatError(f"{where} has {', '.join(unknown)[:100]}, which this version does not know")
     if config.get("dtype") not in ("float32", "float64"):
-        raise FormatError(f"{where} has dtype {config.get('dtype')!r}")
+        raise FormatError(f"{where} has dtype {config.get('dtype')!r:.100}")
     for name, kind in {**REQUIRED, **OPTIONAL}.items():
         if name in config and not _is(config[name], kind):
-            raise FormatError(f"{where} has {name} {config[name]!r}, but it must be of {kind.__name__}")
+            raise FormatError(f"{where} has {name} {config[name]!r:.100}, but it must be of {kind.__name__}")
     return config
 
 
@@ -80,10 +80,10 @@ def build(
     for name, value in told.items():
         if name not in OPTIONS and config.get(name, value) != value:
             raise FormatError(
-                f"{path}: its arrays have {name}={value}, but its entry 'lstm' says {config[name]!r}"
+                f"{path}: its arrays have {name}={value}, but its entry 'lstm' says {config[name]!r:.100}"
             )
     try:
         found.with_options(**options)
-    except (ValueError, TypeError) as error:
-        raise FormatError(f"{path}: entry 'lstm': {error}") from error
+    except (ValueError, TypeError, OverflowError) as error:
+        raise FormatError(f"{path}: entry 'lstm': {str(error)[:500]}") from error
     return model.LSTM.from_state_dict(state, backend=backend, **options)

@@ -30,6 +30,7 @@ SMALL = 1 << 20
 CHUNK = 1 << 16
 LONGEST_CONFIG = 10_000  # characters
 LONGEST_HEADER = 4096  # bytes
+LONGEST_SHOWN = 200  # characters of what a file names, in an error
 
 # The header of an .npy array is matched, not evaluated as the Python expression that it is. All writers
 # put the keys in this order, as the format's description says.
@@ -95,7 +96,7 @@ def read_arrays(
             # UnicodeDecodeError, NotImplementedError, RuntimeError, EINVAL for a negative offset.
             if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
                 raise
-            raise FormatError(f"{name} is damaged or no .npz file: {error}") from error
+            raise FormatError(f"{name} is damaged or no .npz file: {str(error)[:LONGEST_SHOWN]}") from error
 
 
 def _read_entries(
@@ -105,7 +106,7 @@ def _read_entries(
     entries: dict[str, zipfile.ZipInfo] = {}
     for entry in archive.infolist():
         key = entry.filename.removesuffix(".npy")
-        where = f"{name}: entry {key!r}"
+        where = f"{name}: entry {key!r:.{LONGEST_SHOWN}}"
         if key == entry.filename:
             raise FormatError(f"{where} is no .npy array")
         if key in entries:
@@ -118,7 +119,7 @@ def _read_entries(
         entries[key] = entry
     arrays = {}
     for key, entry in entries.items():
-        arrays[key] = _read_array(f"{name}: entry {key!r}", archive, entry, budget)
+        arrays[key] = _read_array(f"{name}: entry {key!r:.{LONGEST_SHOWN}}", archive, entry, budget)
         budget -= arrays[key].nbytes
     return arrays
 
@@ -130,11 +131,9 @@ def _read_array(where: str, archive: zipfile.ZipFile, entry: zipfile.ZipInfo, bu
     count = 1
     for length in shape:
         count *= length
-    claimed = count * dtype.itemsize
+    claimed, told = count * dtype.itemsize, f"shape {str(shape)[:LONGEST_SHOWN]} of {dtype}"
     if start + claimed > entry.file_size or claimed > budget:
-        raise FormatError(
-            f"{where} claims shape {shape} of {dtype}, {claimed} bytes, which the file does not hold"
-        )
+        raise FormatError(f"{where} claims {told}, {claimed} bytes, which the file does not hold")
     memory = params.memory(claimed)
     filled = 0
     with archive.open(entry) as file:
@@ -147,13 +146,11 @@ def _read_array(where: str, archive: zipfile.ZipFile, entry: zipfile.ZipInfo, bu
             if filled > claimed:
                 break
     if filled != claimed:
-        raise FormatError(
-            f"{where} does not hold just the {claimed} bytes that shape {shape} of {dtype} takes"
-        )
+        raise FormatError(f"{where} does not hold just the {claimed} bytes that {told} takes")
     try:
         return memory.view(dtype).reshape(shape, order="F" if fortran else "C")
     except (ValueError, OverflowError) as error:
-        raise FormatError(f"{where} claims shape {shape} of {dtype}: {error}") from error
+        raise FormatError(f"{where} claims {told}: {error}") from error
 
 
 def _read_header(where: str, head: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
@@ -170,14 +167,16 @@ def _read_header(where: str, head: bytes) -> tuple[tuple[int, ...], bool, np.dty
     if not lengths[-1]:
         lengths.pop()
     if not all(n.isascii() and n.isdigit() for n in lengths):
-        raise FormatError(f"{where} has shape ({header['shape']})")
+        raise FormatError(f"{where} has shape ({header['shape']:.{LONGEST_SHOWN}})")
     plain = PLAIN_DTYPE.fullmatch(header["descr"])
     try:
         dtype = np.dtype(plain[1]) if plain else None
     except (TypeError, ValueError):
         dtype = None
     if dtype is None or dtype.itemsize < 1:  # NumPy 2.0 lets sizes wrap around
-        raise FormatError(f"{where} has dtype {header['descr']}, but must hold plain numbers or text")
+        raise FormatError(
+            f"{where} has dtype {header['descr']:.{LONGEST_SHOWN}}, but must hold plain numbers or text"
+        )
     return tuple(int(length) for length in lengths), header["fortran"] == "True", dtype, start
 
 
