@@ -1,12 +1,13 @@
 """The native and the NumPy path side by side: the work behind ``lstm compare``.
 
-    read_input                an .npz file of features and, where it holds them, recorded outputs
-    grid, model_cases         random cases
-    make_case                 a case of one's own, checked
-    compare_case              one case: differences, times, bits
-    text_report, json_report  the results, for people and for machines
+    read_input         an .npz file of features and, where it holds them, recorded outputs
+    grid, model_cases  random cases
+    make_case          a case of one's own, checked
+    compare_case       one case: differences, times, bits
 
-Shapes: B batch, T time, I input, H hidden.
+`lstm.report` tells the results, for people and for machines.
+
+Shapes: B batch, T time, I input, H hidden, O features of h, L layers, D directions.
 """
 
 from __future__ import annotations
@@ -14,8 +15,6 @@ from __future__ import annotations
 import itertools
 import math
 import os
-import platform
-import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,10 +24,15 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from . import _kernel
-from .config import show_config
+from .checks import cast
 from .formats import FormatError
 from .formats.npz import read_arrays
-from .model import LSTM
+from .machine import cpu_name as cpu_name  # for the benchmarks, as are those of text
+from .machine import machine as machine
+from .model import LSTM, _state_shapes
+from .text import format_table as format_table
+from .text import format_time as format_time
+from .text import printable
 
 TOLERANCE = {np.dtype(np.float32): 5e-6, np.dtype(np.float64): 1e-13}
 """Largest difference of two computations in one dtype, relative to the largest value if that is above 1."""
@@ -75,9 +79,9 @@ ENTRIES = {
 class Outputs(NamedTuple):
     """Everything that a sequence results in."""
 
-    Y: np.ndarray  # (B, T, H)
-    h_n: np.ndarray  # (B, H)
-    C_n: np.ndarray  # (B, H)
+    Y: np.ndarray  # (B, T, D O)
+    h_n: np.ndarray  # (L D, B, O)
+    C_n: np.ndarray  # (L D, B, H)
 
 
 class Case(NamedTuple):
@@ -85,8 +89,8 @@ class Case(NamedTuple):
 
     net: LSTM  # of the native backend
     X: np.ndarray  # (B, T, I)
-    h0: np.ndarray  # (B, H)
-    C0: np.ndarray  # (B, H)
+    h0: np.ndarray  # (L D, B, O)
+    C0: np.ndarray  # (L D, B, H)
     recorded: Mapping[str, np.ndarray]  # by entry of an input file: what Y, h_n or C_n must be
 
 
@@ -128,6 +132,7 @@ class Comparison:
     recorded: dict[str, Difference]  # by entry: native against the file
     native_seconds: float
     numpy_seconds: float
+    ways: tuple[str, ...]  # of running whose bits were compared
     different_bits: tuple[str, ...]  # ways of running and ISAs whose bits are not those of the whole sequence
     isa_part: tuple[int, ...]  # batch rows and time steps that the ISAs were compared on
     nan_outputs: int
@@ -210,7 +215,7 @@ def read_input(path: str | os.PathLike[str]) -> Recording:
             )
         recorded[entry] = arrays[entry]
     if "X" not in given:
-        held = ", ".join(map(_printable, arrays)) or "nothing"
+        held = ", ".join(map(printable, arrays)) or "nothing"
         raise FormatError(f"{file}: has no entry 'features' or 'X', only {held}")
     if given["X"].size == 0:
         raise FormatError(f"{file}: features of shape {given['X'].shape} leave nothing to compare")
@@ -236,12 +241,13 @@ def model_cases(net: LSTM, shapes: Iterable[tuple[int, int]] = MODEL_SHAPES) -> 
 
 
 def _random_case(net: LSTM, batch: int, steps: int, rng: np.random.Generator) -> Case:
-    """X (B, T, I), h0 (B, H), C0 (B, H): all distinct and h0 within ±1, as every h is."""
+    """X (B, T, I), h0 (L D, B, O), C0 (L D, B, H): all distinct and h0 within ±1, as every h is."""
+    cells, size = net._architecture.cells, net._architecture.state_size
     return Case(
         net,
         rng.standard_normal((batch, steps, net.input_size)).astype(net.dtype),
-        rng.uniform(-1, 1, (batch, net.hidden_size)).astype(net.dtype),
-        rng.standard_normal((batch, net.hidden_size)).astype(net.dtype),
+        rng.uniform(-1, 1, (cells, batch, size)).astype(net.dtype),
+        rng.standard_normal((cells, batch, net.hidden_size)).astype(net.dtype),
         {},
     )
 
@@ -280,34 +286,22 @@ def make_case(
     if net.backend != "native":
         raise ValueError(f"net has backend {net.backend!r}, but must have 'native'")
     # The net's own checks, in its own words.
-    shape = net.forward_sequence(X, h0, C0).shape
-    array = _cast(X, net).reshape(-1, *np.shape(X)[-2:])
-    states = (len(array), net.hidden_size)
-    h, C = (
-        np.zeros(states, net.dtype) if state is None else _cast(state, net).reshape(states)
-        for state in (h0, C0)
-    )
+    array, batch = net._inputs(X)
+    (h, C), _ = net._states("h0", h0, "C0", C0, batch)
+    shape = (*np.shape(X)[:-1], net._architecture.output_size)
     outputs = {}
     for entry, output in (recorded or {}).items():
-        _check_recorded(entry, output, shape)
-        outputs[entry] = output.reshape((*array.shape[:2], -1) if ENTRIES[entry] == "Y" else states)
-    return Case(net, array, h, C, outputs)
+        _check_recorded(net, entry, output, shape)
+        whole = {"Y": (*array.shape[:2], -1), "h_n": h.shape, "C_n": C.shape}[ENTRIES[entry]]
+        outputs[entry] = output.reshape(whole)
+    return Case(net, cast(array, net.dtype), h, C, outputs)
 
 
-def _cast(value: ArrayLike, net: LSTM) -> np.ndarray:
-    """A contiguous array of the net's dtype; what is too large for it becomes infinite, as in the net."""
-    with np.errstate(over="ignore"):
-        return np.asarray(value).astype(net.dtype, order="C")
-
-
-def _check_recorded(entry: str, array: np.ndarray, shape: tuple[int, ...]) -> None:
+def _check_recorded(net: LSTM, entry: str, array: np.ndarray, shape: tuple[int, ...]) -> None:
     """ValueError where a recorded output is not shaped as the net's own, whose Y has `shape`."""
-    batch, hidden_size = shape[:-2], shape[-1]
-    allowed: tuple[tuple[int, ...], ...] = ((*batch, hidden_size), (1, *batch, hidden_size))
-    if ENTRIES[entry] == "Y":
-        allowed = (shape,)
-    elif not batch:
-        allowed += ((hidden_size, 1),)
+    batch = shape[0] if len(shape) == 3 else None
+    size = net._architecture.state_size if ENTRIES[entry] == "h_n" else net.hidden_size
+    allowed = [shape] if ENTRIES[entry] == "Y" else _state_shapes(net._architecture.cells, batch, size, False)
     if array.shape not in allowed:
         expected = " or ".join(map(str, allowed))
         raise ValueError(f"{entry} has shape {array.shape}, but must be {expected}")
@@ -332,7 +326,7 @@ def compare_case(case: Case, *, seconds: float = SECONDS) -> Comparison:
 
     """
     net = case.net
-    reference = LSTM.from_state_dict(net.state_dict(), dtype=net.dtype, backend="numpy")
+    reference = LSTM.from_state_dict(net.state_dict(), **_options(net), dtype=net.dtype, backend="numpy")
     arguments = (case.X, case.h0, case.C0)
     whole, expected = run_whole(case), run_whole(case._replace(net=reference))
     native_times, numpy_times = interleaved_times(
@@ -340,6 +334,7 @@ def compare_case(case: Case, *, seconds: float = SECONDS) -> Comparison:
         seconds=seconds,
     )
     part = _isa_part(case)
+    ways = ways_of(net)
     outputs = whole._asdict()
     return Comparison(
         input_size=net.input_size,
@@ -357,10 +352,19 @@ def compare_case(case: Case, *, seconds: float = SECONDS) -> Comparison:
         },
         native_seconds=min(native_times),
         numpy_seconds=min(numpy_times),
-        different_bits=(*_ways_that_differ(case, whole), *_isas_that_differ(part)),
+        ways=tuple(ways),
+        different_bits=(
+            *(name for name, run in ways.items() if not _same_bits(run(case), whole)),
+            *_isas_that_differ(part),
+        ),
         isa_part=part.X.shape[:2],
         nan_outputs=sum(int(np.isnan(array).sum()) for array in whole),
     )
+
+
+def _options(net: LSTM) -> dict[str, Any]:
+    """What a state dict does not tell of a net."""
+    return {name: getattr(net, name) for name in ("reverse", "clip", "input_forget", "activations")}
 
 
 def largest_difference(actual: np.ndarray, expected: np.ndarray) -> Difference:
@@ -392,22 +396,22 @@ def run_whole(case: Case) -> Outputs:
 
 def run_single_steps(case: Case) -> Outputs:
     """A call of `forward` for each time step."""
-    Y = np.empty((*case.X.shape[:2], case.net.hidden_size), case.net.dtype)
+    Y = np.empty((*case.X.shape[:2], case.net._architecture.output_size), case.net.dtype)
     h, C = case.h0, case.C0
     for t in range(case.X.shape[1]):
         h, C = case.net.forward(case.X[:, t], h, C)
-        Y[:, t] = h
+        Y[:, t] = h[-1]
     return Outputs(Y, h, C)
 
 
 def run_stream(case: Case) -> Outputs:
     """A `Stream` that takes one time step after the other."""
-    Y = np.empty((*case.X.shape[:2], case.net.hidden_size), case.net.dtype)
+    Y = np.empty((*case.X.shape[:2], case.net._architecture.output_size), case.net.dtype)
     stream = case.net.stream(len(case.X))
     stream.h[...], stream.C[...] = case.h0, case.C0
     for t in range(case.X.shape[1]):
         Y[:, t] = stream.step(np.ascontiguousarray(case.X[:, t]))
-    return Outputs(Y, stream.h[0], stream.C[0])
+    return Outputs(Y, stream.h, stream.C)
 
 
 def run_chunks(case: Case) -> Outputs:
@@ -427,10 +431,11 @@ def run_chunks(case: Case) -> Outputs:
 def run_rows(case: Case) -> Outputs:
     """Each batch row alone."""
     rows = []
-    for X, h0, C0 in zip(case.X, case.h0, case.C0, strict=True):
-        Y, (h, C) = case.net.forward_sequence(X, h0, C0, return_state=True)
+    for b, X in enumerate(case.X):
+        Y, (h, C) = case.net.forward_sequence(X, case.h0[:, b], case.C0[:, b], return_state=True)
         rows.append((Y, h, C))
-    return Outputs(*map(np.stack, zip(*rows, strict=True)))
+    Y, h, C = zip(*rows, strict=True)
+    return Outputs(np.stack(Y), np.stack(h, axis=1), np.stack(C, axis=1))
 
 
 WAYS: dict[str, Callable[[Case], Outputs]] = {
@@ -439,12 +444,14 @@ WAYS: dict[str, Callable[[Case], Outputs]] = {
     "chunks": run_chunks,
     "batch rows alone": run_rows,
 }
-"""Ways of running that must give the bits of the whole sequence at once."""
+"""Ways of running that must give the bits of the whole sequence at once; of some nets a part of them."""
 
 
-def _ways_that_differ(case: Case, whole: Outputs) -> list[str]:
-    """The names of `WAYS` whose bits are not those of `whole`."""
-    return [name for name, run in WAYS.items() if not _same_bits(run(case), whole)]
+def ways_of(net: LSTM) -> dict[str, Callable[[Case], Outputs]]:
+    """Those of `WAYS` that a net has: one that starts at the end takes a sequence whole."""
+    if net.bidirectional or net.reverse:
+        return {"batch rows alone": run_rows}
+    return WAYS
 
 
 def _isas_that_differ(case: Case) -> list[str]:
@@ -457,10 +464,12 @@ def _isas_that_differ(case: Case) -> list[str]:
 
 def _isa_part(case: Case) -> Case:
     """The first batch rows and time steps of a case, LARGEST_ISA_WORK at most."""
-    work = 4 * case.net.hidden_size * (case.net.input_size + case.net.hidden_size)
+    net = case.net._architecture
+    inputs = sum(net.cell_input_size(k) + net.state_size for k in range(net.cells))
+    work = 4 * net.hidden_size * inputs
     rows = min(len(case.X), max(1, LARGEST_ISA_WORK // work))
     steps = max(1, LARGEST_ISA_WORK // (work * rows))
-    return case._replace(X=case.X[:rows, :steps], h0=case.h0[:rows], C0=case.C0[:rows])
+    return case._replace(X=case.X[:rows, :steps], h0=case.h0[:, :rows], C0=case.C0[:, :rows])
 
 
 def _same_bits(first: Outputs, second: Outputs) -> bool:
@@ -485,233 +494,3 @@ def interleaved_times(
             run()
             of_run.append(time.perf_counter() - before)
     return times
-
-
-def cpu_name() -> str:
-    """The CPU's name as the system tells it."""
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
-            for line in file:
-                if match := re.match(r"model name\s*:\s*(.*\S)", line):
-                    return match[1]
-    except OSError:
-        pass  # Not every system has this file.
-    return platform.processor() or platform.machine() or "unknown CPU"
-
-
-def machine() -> str:
-    """What the figures belong to, in one line."""
-    facts = show_config("dict")
-    cpu = f"{cpu_name()} ({os.cpu_count()} CPUs)"
-    return f"lstm {facts['lstm']}, Python {facts['python']}, NumPy {facts['numpy']}, {cpu}"
-
-
-def blas_threads() -> str:
-    """The environment variables that set the threads of NumPy's BLAS, or "default"."""
-    names = [name for name in sorted(os.environ) if re.search(r"_(NUM|MAXIMUM)_THREADS$", name)]
-    return " ".join(f"{name}={_printable(os.environ[name])}" for name in names) or "default"
-
-
-# Reports
-
-
-def format_time(seconds: float) -> str:
-    """Three digits and a unit."""
-    for unit, factor in (("µs", 1e6), ("ms", 1e3)):
-        if seconds * factor < 999.5:
-            return f"{seconds * factor:#.3g} {unit}".replace(". ", " ")
-    return f"{seconds:.2f} s"
-
-
-def format_table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """Lines of right-aligned columns; the last one is left-aligned."""
-    lines = [titles, *rows]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)][:-1]
-    return [
-        "  ".join(
-            [*(cell.rjust(width) for cell, width in zip(line, widths, strict=False)), line[-1]]
-        ).rstrip()
-        for line in lines
-    ]
-
-
-def text_report(
-    comparisons: Sequence[Comparison],
-    model: tuple[str, LSTM] | None = None,
-    input_file: str | None = None,
-    unused: Sequence[str] = (),
-) -> str:
-    """What was compared and found, as lines of text.
-
-    Parameters
-    ----------
-    comparisons : sequence of Comparison
-        At least one.
-    model : tuple of str and LSTM, optional
-        The name of a model file and its net.
-    input_file : str, optional
-        The name of an input file.
-    unused : sequence of str
-        The entries of that file that were not used.
-
-    Returns
-    -------
-    str
-
-    """
-    lines = [machine(), f"threads: native {show_config('dict')['threads']}, NumPy's BLAS {blas_threads()}"]
-    if model is not None:
-        lines.append(f"model: {_printable(model[0])}, {model[1]!r}")
-    if input_file is not None:
-        lines.append(f"input: {_printable(input_file)}")
-    if unused:
-        lines.append(f"not used of the input: {', '.join(map(_printable, unused))}")
-    lines += ["", *_case_table(comparisons), ""]
-    for c in comparisons:
-        if c.recorded:
-            lines += [*_recorded_table(c.recorded), ""]
-    lines.append(_bits_line(comparisons))
-    if nans := sum(c.nan_outputs for c in comparisons):
-        lines.append(f"NaN in {nans} native outputs")
-    lines += [f"FAILED: {_name(c)}: {failure}" for c in comparisons for failure in c.failures]
-    if all(c.passed for c in comparisons):
-        lines.append(f"{len(comparisons)} {'case agrees' if len(comparisons) == 1 else 'cases agree'}")
-    return "".join(f"{line}\n" for line in lines)
-
-
-def _case_table(comparisons: Sequence[Comparison]) -> list[str]:
-    titles = [
-        "I",
-        "H",
-        "B",
-        "T",
-        "dtype",
-        "ISA",
-        "difference",
-        "relative",
-        "ULP",
-        "native",
-        "NumPy",
-        "ratio",
-        "",
-    ]
-    rows = [
-        [
-            *map(str, (c.input_size, c.hidden_size, c.batch, c.time)),
-            c.dtype,
-            c.isa,
-            f"{c.difference.absolute:.2e}",
-            f"{c.difference.relative:.2e}",
-            f"{c.difference.ulp:.3g}",
-            format_time(c.native_seconds),
-            format_time(c.numpy_seconds),
-            f"{c.ratio:.1f}",
-            "ok" if c.passed else "FAILED",
-        ]
-        for c in comparisons
-    ]
-    return format_table(titles, rows)
-
-
-def _recorded_table(recorded: Mapping[str, Difference]) -> list[str]:
-    titles = ["recorded", "difference", "relative", "ULP", "allowed", ""]
-    rows = [
-        [
-            entry,
-            f"{d.absolute:.2e}",
-            f"{d.relative:.2e}",
-            f"{d.ulp:.3g}",
-            f"{d.tolerance:g}",
-            "ok" if d.passed else "FAILED",
-        ]
-        for entry, d in recorded.items()
-    ]
-    return format_table(titles, rows)
-
-
-def _bits_line(comparisons: Sequence[Comparison]) -> str:
-    """Whether every way of running gave the same bits, and which did not."""
-    differing = dict.fromkeys(name for c in comparisons for name in c.different_bits)
-    if differing:
-        return f"other bits than the whole sequence at once: {', '.join(differing)}"
-    line = f"same bits: whole sequence, {', '.join(WAYS)}; on {', '.join(_kernel.SUPPORTED_ISAS)}"
-    cut = [c for c in comparisons if c.isa_part != (c.batch, c.time)]
-    parts = [f"{c.isa_part[0]} of {c.batch} rows, {c.isa_part[1]} of {c.time} steps" for c in cut]
-    return f"{line} (there over {'; '.join(parts)})" if parts else line
-
-
-def _name(c: Comparison) -> str:
-    return f"I={c.input_size} H={c.hidden_size} B={c.batch} T={c.time} {c.dtype}"
-
-
-def json_report(
-    comparisons: Sequence[Comparison],
-    model: tuple[str, LSTM] | None = None,
-    input_file: str | None = None,
-    unused: Sequence[str] = (),
-) -> dict[str, Any]:
-    """What was compared and found, as a JSON object; arguments as for `text_report`.
-
-    Returns
-    -------
-    dict
-        ``lstm``, ``python``, ``numpy`` (versions), ``cpu``, ``isa`` (the one in use), ``isas`` (all
-        of this CPU), ``threads`` (of the native path), ``blas_threads`` (of NumPy's, in words),
-        ``model``, ``input`` (file names or null), ``unused_entries`` (of the input), ``ways`` (of
-        running whose bits were compared), ``passed``, and ``cases``, a list of objects:
-
-        - ``input_size``, ``hidden_size``, ``batch``, ``time``, ``dtype``, ``isa``;
-        - ``difference``: ``absolute``, ``relative``, ``ulp``, ``tolerance``, over all outputs,
-          native against NumPy, and ``differences``: such an object for each of Y, h_n, C_n;
-        - ``recorded``: such an object for each checked entry of the input;
-        - ``native_seconds``, ``numpy_seconds``: best time of each path; ``ratio``, the second by the
-          first;
-        - ``different_bits``: ways and ISAs whose bits differ; ``isa_part``: rows and steps that
-          the ISAs were compared on;
-        - ``nan_outputs``: how many there are; ``passed``; ``failures``, in words.
-
-        A difference that is infinite, as that of a NaN from a number, is null.
-
-    """
-    return {
-        **show_config("dict"),
-        "cpu": cpu_name(),
-        "blas_threads": blas_threads(),
-        "model": None if model is None else model[0],
-        "input": input_file,
-        "unused_entries": list(unused),
-        "ways": list(WAYS),
-        "passed": all(c.passed for c in comparisons),
-        "cases": [_json_case(c) for c in comparisons],
-    }
-
-
-def _json_case(c: Comparison) -> dict[str, Any]:
-    return {
-        "input_size": c.input_size,
-        "hidden_size": c.hidden_size,
-        "batch": c.batch,
-        "time": c.time,
-        "dtype": c.dtype,
-        "isa": c.isa,
-        "difference": _json_difference(c.difference),
-        "differences": {name: _json_difference(d) for name, d in c.differences.items()},
-        "recorded": {entry: _json_difference(d) for entry, d in c.recorded.items()},
-        "native_seconds": c.native_seconds,
-        "numpy_seconds": c.numpy_seconds,
-        "ratio": c.ratio,
-        "different_bits": list(c.different_bits),
-        "isa_part": list(c.isa_part),
-        "nan_outputs": c.nan_outputs,
-        "passed": c.passed,
-        "failures": c.failures,
-    }
-
-
-def _json_difference(difference: Difference) -> dict[str, float | None]:
-    return {name: v if math.isfinite(v) else None for name, v in difference._asdict().items()}
-
-
-def _printable(name: str) -> str:
-    """A name from outside without control characters, which could write over the report."""
-    return name if name.isprintable() else ascii(name)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import subprocess
@@ -13,12 +12,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from commands import check_refusal, command, environment, parse, run, run_json
 from support import ROOT, assert_same_bits, random_net
 
 import lstm
 from lstm import LSTM, _kernel, compare, reference
 from lstm.__main__ import main
+from lstm.machine import cpu_name
+from lstm.report import text_report
 from lstm.stream import Stream
+from lstm.text import format_time
 
 SPEECH_NET = ROOT / "examples" / "speech" / "lstm.npz"
 SPEECH = ROOT / "examples" / "speech" / "speech.npz"
@@ -64,37 +67,6 @@ REPORT_KEYS = {
 Arrays = dict[str, np.ndarray]
 
 
-def environment(**changes: str) -> dict[str, str]:
-    """For a process in any folder: it finds the lstm that is tested here, installed or not."""
-    # Threads of NumPy's BLAS that wait for a busy core take much longer than one alone.
-    settings = {"PYTHONPATH": str(Path(lstm.__file__).parents[1]), "OPENBLAS_NUM_THREADS": "1"}
-    # Unbuffered output meets a closed pipe elsewhere than users' does.
-    settings["PYTHONUNBUFFERED"] = ""
-    return {**os.environ, **settings, **changes}
-
-
-def command(folder: Path, *arguments: str | Path, **changes: str) -> subprocess.CompletedProcess[str]:
-    """`lstm` with `arguments` as a process of its own in `folder`, where a warning is an error."""
-    return subprocess.run(
-        [sys.executable, "-W", "error", "-m", "lstm", *map(str, arguments)],
-        cwd=folder,
-        env=environment(**changes),
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        timeout=300,
-    )
-
-
-def refuse_constant(name: str) -> None:
-    raise AssertionError(f"{name} is no JSON")
-
-
-def parse(text: str) -> dict[str, Any]:
-    """One strict JSON document."""
-    return json.loads(text, parse_constant=refuse_constant)  # type: ignore[no-any-return]
-
-
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Time each path once."""
@@ -136,19 +108,6 @@ def files(tmp_path: Path) -> Files:
     return Files(tmp_path)
 
 
-def run(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[int, str, str]:
-    """(exit status, stdout, stderr) of main()."""
-    status = main(list(map(str, arguments)))
-    out, err = capsys.readouterr()
-    return status, out, err
-
-
-def run_json(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[int, dict[str, Any]]:
-    status, out, err = run(capsys, *arguments, "--json")
-    assert err == ""
-    return status, parse(out)
-
-
 # The speech example
 
 
@@ -157,7 +116,7 @@ def test_speech_agrees(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
     lines = done.stdout.splitlines()
     assert f"NumPy {np.__version__}" in lines[0]
-    assert compare.cpu_name() in lines[0]
+    assert cpu_name() in lines[0]
     assert "not used of the input: speech_probability" in lines
     titles = next(k for k, line in enumerate(lines) if line.split() == TITLES)
     assert re.fullmatch(
@@ -573,7 +532,7 @@ def test_large_case_is_cut_for_the_isas(monkeypatch: pytest.MonkeyPatch) -> None
         assert found.isa_part == part
         assert found.passed
         note = f"(there over {part[0]} of 4 rows, {part[1]} of 9 steps)"
-        assert (note in compare.text_report([found])) is (part != (4, 9))
+        assert (note in text_report([found])) is (part != (4, 9))
 
 
 # Differences
@@ -662,7 +621,7 @@ def test_best_time_of_each_path(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_times(seconds: float, text: str) -> None:
-    assert compare.format_time(seconds) == text
+    assert format_time(seconds) == text
 
 
 def test_turns() -> None:
@@ -744,16 +703,6 @@ UNUSABLE: dict[str, tuple[Callable[[Files], list[Any]], list[str]]] = {
     "recorded dtype": (lambda f: [f.model, f.input(h_n=np.zeros(5, np.float16))], ["h_n", "float16"]),
     "recorded text": (lambda f: [f.model, f.input(c_n=np.array(["a"] * 5))], ["c_n", "U1"]),
 }
-
-
-def check_refusal(status: int, out: str, err: str, words: list[str]) -> None:
-    """Exit status 2 and one line on stderr that has all `words`."""
-    assert (status, out) == (2, "")
-    assert err.endswith("\n")
-    assert len(err.splitlines()) == 1, err
-    assert err.startswith("lstm: error: ")
-    for word in words:
-        assert word in err
 
 
 @pytest.mark.parametrize("case", UNUSABLE)
@@ -904,7 +853,7 @@ def test_bench(tmp_path: Path, goal: float, status: int) -> None:
     ]
     done = bench(tmp_path, *arguments, "--blas-threads", "2", goal=goal)
     assert (done.returncode, done.stderr) == (status, "")
-    assert compare.cpu_name() in done.stdout
+    assert cpu_name() in done.stdout
     assert "2 BLAS threads asked for" in done.stdout
     assert ("MISSED" in done.stdout) is (status == 1)
     assert done.stdout.endswith(f"goals missed: {status} of 1\n")

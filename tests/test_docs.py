@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
-from support import ROOT
+from support import DATA, ROOT
 
 import lstm
 
@@ -38,11 +39,12 @@ def test_the_table_has_its_examples() -> None:
 
 @pytest.mark.parametrize("code", table_examples())
 def test_the_readmes_table_runs(code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for library in ("safetensors", "onnx"):
-        if library in code:
+    for word, library in (("safetensors", "safetensors"), ("onnx", "onnx"), ("keras", "h5py")):
+        if word in code:
             pytest.importorskip(library)
     if "plot" in code:
         pytest.importorskip("matplotlib").use("Agg")
+    shutil.copy(DATA / "keras" / "stacked.keras", tmp_path / "m.keras")  # stands for a model of the reader's
     monkeypatch.chdir(tmp_path)
     names = {"np": np, "LSTM": lstm.LSTM, "net": lstm.LSTM(3, 5), "X": np.ones((10, 3))}
     exec(code, names)

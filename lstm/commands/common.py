@@ -1,0 +1,156 @@
+"""What the commands share: errors of one line, picking an LSTM, files, progress."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+if TYPE_CHECKING:
+    from ..model import LSTM
+
+Read = TypeVar("Read")
+
+PICKS = {
+    "prefix": "what stands before its names in a .safetensors file",
+    "node": "its node in an .onnx file: the name, the name of an output, or the number",
+    "layer": "its layer in a file of Keras: the name, that after its models' names, or the number",
+}
+"""The options of `lstm.load` that pick one of several LSTMs."""
+
+
+class UnusableError(Exception):
+    """Arguments or files that cannot be used; becomes one line on stderr."""
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line, without the usage."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise what becomes that line."""
+        raise UnusableError(f"{message}; see {self.prog} --help")
+
+
+def add_command(commands: Any, name: str, summary: str, description: str, notes: str) -> Parser:
+    """One more command, whose description and notes stand in its help as they are."""
+    parser: Parser = commands.add_parser(
+        name,
+        help=summary,
+        description=description,
+        epilog=notes,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    return parser
+
+
+def add_picks(parser: Parser) -> None:
+    """The options that pick one LSTM of a file that holds several."""
+    group = parser.add_argument_group("picking one of several LSTMs of a file (lstm info lists them)")
+    for name, text in PICKS.items():
+        group.add_argument(f"--{name}", metavar=name.upper(), help=text)
+    parser.add_argument(
+        "--external-data",
+        action="store_true",
+        help="let weights of an .onnx file be read from other files in its folder",
+    )
+
+
+def add_json(parser: Parser) -> None:
+    """The option for a document instead of text."""
+    parser.add_argument("--json", action="store_true", help="print one JSON document, nothing else")
+
+
+def load_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What was given of the options of `lstm.load`."""
+    given = {name: getattr(arguments, name) for name in PICKS if getattr(arguments, name) is not None}
+    return given | ({"external_data": True} if arguments.external_data else {})
+
+
+def refuse_options(arguments: argparse.Namespace) -> None:
+    """UnusableError where an option of `lstm.load` is given, but no file."""
+    for name in load_options(arguments):
+        raise UnusableError(f"--{name.replace('_', '-')} is given, but no MODEL that it is about")
+
+
+def load_net(path: str, arguments: argparse.Namespace) -> LSTM:
+    """The net of a file; UnusableError where there is none."""
+    from .. import formats
+    from ..formats import listing
+
+    def load(path: str) -> LSTM:
+        options = load_options(arguments)
+        for name in options.keys() & {"node", "layer"}:
+            options[name] = listing.named(path, name, options[name])
+        return formats.load(path, **options)
+
+    return read(load, path)
+
+
+def read(read: Callable[[str], Read], path: str) -> Read:
+    """The content of a file; UnusableError where it cannot be had."""
+    try:
+        return read(path)
+    except OSError as error:
+        raise UnusableError(f"{path}: {error.strerror or error}") from error
+    except (ValueError, ImportError) as error:
+        raise UnusableError(str(error)) from error
+    except MemoryError as error:
+        raise UnusableError(f"{path}: there is not enough memory for it") from error
+
+
+def check_outputs(outputs: Sequence[str], inputs: Sequence[str | None]) -> None:
+    """UnusableError where a file to be written is a folder, an input, or another output."""
+    for k, path in enumerate(outputs):
+        if os.path.isdir(path):
+            raise UnusableError(f"{path}: Is a directory")
+        for other in (*inputs, *outputs[:k]):
+            if other is not None and _is_same_file(path, other):
+                raise UnusableError(f"{path}: would take the place of {other}, which is also used")
+
+
+def _is_same_file(first: str, second: str) -> bool:
+    """Whether two paths lead to one file, which need not be there yet."""
+    try:
+        return os.path.samefile(first, second)
+    except OSError:
+        return os.path.realpath(first) == os.path.realpath(second)
+
+
+@contextlib.contextmanager
+def writing(path: str) -> Iterator[None]:
+    """UnusableError where `path` cannot be written in this block."""
+    try:
+        yield
+    except OSError as error:
+        raise UnusableError(f"{path}: {error.strerror or error}") from error
+
+
+@contextlib.contextmanager
+def progress(total: int, unit: str) -> Iterator[Callable[[int], object]]:
+    """Yield what takes the units done; they are shown on a terminal, where tqdm is installed."""
+    if sys.stderr is not None and sys.stderr.isatty():
+        try:
+            from tqdm import tqdm
+        except ImportError:
+            pass
+        else:
+            with tqdm(total=total, unit=f" {unit}", unit_scale=True, leave=False, file=sys.stderr) as bar:
+                yield bar.update
+            return
+    yield lambda _: None
+
+
+def write(text: str) -> None:
+    """Write to stdout, escaping what its encoding lacks."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    print(text.encode(encoding, "backslashreplace").decode(encoding), end="")
+
+
+def write_json(report: dict[str, Any]) -> None:
+    """Write one JSON document to stdout."""
+    write(json.dumps(report, indent=2, allow_nan=False) + "\n")

@@ -1,0 +1,250 @@
+"""``lstm info``: what runs here, or what a model is made of."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from .common import (
+    PICKS,
+    Parser,
+    UnusableError,
+    add_command,
+    add_json,
+    add_picks,
+    load_net,
+    load_options,
+    read,
+    refuse_options,
+    write,
+    write_json,
+)
+
+if TYPE_CHECKING:
+    from ..model import LSTM
+
+LONGEST_LISTING = 50
+"""LSTMs of one file that are loaded and told at most."""
+
+
+class Told(NamedTuple):
+    """One LSTM of a file; `lstm` or `error` is None."""
+
+    option: str | None
+    value: str | int | None
+    error: str | None
+    lstm: dict[str, Any] | None
+
+
+HELP = """\
+Tell what runs here: versions, instruction sets, threads.
+
+With MODEL: its layers, the shapes of their weights, parameters, dtype and options; of a
+file with several LSTMs, each of them beside the option that picks it.
+"""
+
+NOTES = """\
+Shapes are those of a state dict: I input, H hidden, O features of h (H without a projection);
+weight_ih (4H, I), weight_hh (4H, O), bias (4H,), weight_hr (O, H) of a projection,
+weight_ch (3H,) of peepholes. The parameters count the one bias that a net keeps.
+
+Exit status: 0; 2 for unusable arguments or where no LSTM of the file can be loaded.
+The keys of --json are told by: python -m pydoc lstm.commands.info
+"""
+
+
+def add(commands: Any) -> Parser:
+    """Add the command to the parser's."""
+    parser = add_command(commands, "info", "what runs here, or what a model is made of", HELP, NOTES)
+    parser.add_argument("model", nargs="?", metavar="MODEL", help="a file that lstm.load reads")
+    add_picks(parser)
+    add_json(parser)
+    parser.set_defaults(run=run)
+    return parser
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print what the arguments ask for."""
+    if arguments.model is None:
+        refuse_options(arguments)
+        report = machine_report()
+        text = "".join(f"{name:8}{_words(value)}\n" for name, value in report.items())
+    else:
+        told, more = _told(arguments.model, arguments)
+        report = model_report(arguments.model, told, more)
+        text = _text(arguments.model, told, more)
+    if arguments.json:
+        write_json(report)
+    else:
+        write(text)
+    return 0
+
+
+def _told(path: str, arguments: argparse.Namespace) -> tuple[list[Told], int]:
+    """The LSTM picked, or those of the file, and how many more it has; UnusableError where none loads."""
+    options = load_options(arguments)
+    for name in options.keys() & PICKS.keys():
+        return [Told(name, options[name], None, _net_report(load_net(path, arguments)))], 0
+    told, more = read(lambda path: _all(path, options), path)
+    if all(one.lstm is None for one in told):
+        raise UnusableError(told[0].error)
+    return told, more
+
+
+def _all(path: str, options: dict[str, Any]) -> tuple[list[Told], int]:
+    """Those of the file, each let go before the next is loaded, and how many more it has."""
+    from ..formats import FormatError, listing
+
+    picks = listing.lstms(path, **options)
+    told = []
+    for option, value, load in picks[:LONGEST_LISTING]:
+        try:
+            told.append(Told(option, value, None, _net_report(load())))
+        except FormatError as error:
+            if option is not None or len(picks) == 1:
+                told.append(Told(option, value, str(error), None))
+    return told, max(0, len(picks) - LONGEST_LISTING)
+
+
+def machine_report() -> dict[str, Any]:
+    """What runs here, as a JSON object.
+
+    Returns
+    -------
+    dict
+        As `lstm.show_config`: ``lstm``, ``python``, ``numpy`` (versions), ``isa`` (the one in use),
+        ``isas`` (those this CPU runs, slowest first), ``threads`` (of one call); and ``cpu``, its name.
+
+    """
+    from ..config import show_config
+    from ..machine import cpu_name
+
+    return {**show_config("dict"), "cpu": cpu_name()}
+
+
+def model_report(path: str, told: list[Told], more: int = 0) -> dict[str, Any]:
+    """What a file holds, as a JSON object.
+
+    Parameters
+    ----------
+    path : str
+        Its name.
+    told : list of Told
+        Its LSTMs.
+    more : int
+        How many it has beside them.
+
+    Returns
+    -------
+    dict
+        ``model`` (file name), ``more`` (LSTMs beyond the first 50, which are not told), and
+        ``lstms``, a list of objects:
+
+        - ``option`` and ``value``: what picks it, ``prefix``, ``node`` or ``layer``; null in a format
+          of one LSTM a file, and for the net whose layers the others are, which comes first;
+        - ``error``: why it cannot be loaded, or null;
+        - ``lstm``: null with an error, else ``net`` (in words), ``input_size``, ``hidden_size``,
+          ``num_layers``, ``bidirectional``, ``reverse``, ``proj_size``, ``bias``, ``peephole``,
+          ``clip``, ``input_forget``, ``activations``, ``dtype`` (as of `lstm.LSTM`), ``output_size``
+          (D O), ``parameters`` (their number, with one bias a gate), and ``layers``, an object for
+          each layer and direction: ``name`` (the ending of PyTorch's names: ``l0``, ``l0_reverse``),
+          ``shapes`` (by kind of weight) and ``parameters``.
+
+    """
+    return {"model": path, "more": more, "lstms": [one._asdict() for one in told]}
+
+
+OPTIONS = (
+    "input_size",
+    "hidden_size",
+    "num_layers",
+    "bidirectional",
+    "reverse",
+    "proj_size",
+    "bias",
+    "peephole",
+    "clip",
+    "input_forget",
+    "activations",
+)
+
+
+def _net_report(net: LSTM) -> dict[str, Any]:
+    layers = _layers(net)
+    return {
+        "net": repr(net),
+        **{name: getattr(net, name) for name in OPTIONS},
+        "output_size": net._architecture.output_size,
+        "dtype": net.dtype.name,
+        "parameters": sum(layer["parameters"] for layer in layers),
+        "layers": layers,
+    }
+
+
+def _layers(net: LSTM) -> list[dict[str, Any]]:
+    """Name, shapes and number of parameters of every layer and direction."""
+    import math
+
+    from ..params import _cell_shapes
+
+    layers = []
+    for cell in range(net._architecture.cells):
+        suffix = net._architecture.suffix(cell)
+        shapes = {
+            name.removesuffix(suffix).replace("bias_ih", "bias"): shape
+            for name, shape in _cell_shapes(net._architecture, cell).items()
+            if not name.startswith("bias_hh")
+        }
+        count = sum(math.prod(shape) for shape in shapes.values())
+        layers.append({"name": suffix.lstrip("_"), "shapes": shapes, "parameters": count})
+    return layers
+
+
+def _text(path: str, told: list[Told], more: int) -> str:
+    """What a file holds, as lines of text."""
+    from ..text import printable
+
+    count = max(1, sum(one.option is not None for one in told) + more)
+    line = f"model: {printable(path)}, {count} LSTM{'s' * (count > 1)}"
+    if count > 1 and told[0].option is None:
+        line += ", which are the layers of one net"
+    lines = [line]
+    for one in told:
+        lines.append("")
+        if one.option is not None:
+            lines.append(f"--{one.option} {_quoted(str(one.value))}")
+        if one.lstm is None:
+            lines.append(f"cannot be loaded: {printable(one.error or '')}")
+            continue
+        lines += _net_lines(one.lstm)
+    lines += ["", f"and {more} more"] if more else []
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _net_lines(told: dict[str, Any]) -> list[str]:
+    """One LSTM, as lines of text."""
+    from ..text import format_table
+
+    inputs, outputs, layers = told["input_size"], told["output_size"], told["layers"]
+    kinds = list(layers[0]["shapes"])
+    rows = [
+        [layer["name"], *(str(layer["shapes"][kind]) for kind in kinds), f"{layer['parameters']:,}"]
+        for layer in layers
+    ]
+    return [
+        told["net"],
+        f"(T, {inputs}) -> (T, {outputs}), or (B, T, {inputs}) -> (B, T, {outputs})",
+        f"{told['parameters']:,} parameters",
+        *format_table(["layer", *kinds, "parameters"], rows),
+    ]
+
+
+def _quoted(value: str) -> str:
+    """As a shell takes it."""
+    import shlex
+
+    return shlex.quote(value) if value.isprintable() else ascii(value)
+
+
+def _words(value: Any) -> str:
+    return ", ".join(value) if isinstance(value, list) else str(value)

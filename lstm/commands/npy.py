@@ -1,0 +1,122 @@
+""".npy files larger than memory: read and written in blocks of batch rows and time steps.
+
+They are not mapped: a mapped file counts in full against a limit of address space, and one that is cut
+short meanwhile ends the process by a signal. Shapes: B batch, T time, K features.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from ..formats import FormatError, npz
+
+SPAN_BYTES = 1 << 22
+"""Read at once of a Fortran-ordered file, in which the rows asked for stand among all others."""
+
+
+class Reader:
+    """An array of an .npy file; FormatError where the file is damaged or holds no plain numbers."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = os.fspath(path)
+        self._file = io.FileIO(self.path)
+        try:
+            head = self._file.read(npz.LONGEST_HEADER)
+            header = npz._read_header(self.path, head)
+            self.shape, self._is_fortran, self.dtype, self._start = header
+            self._check_size(os.fstat(self._file.fileno()).st_size)
+        except BaseException:
+            self._file.close()
+            raise
+
+    def _check_size(self, size: int) -> None:
+        count = 1
+        for length in self.shape:
+            count *= length
+        claimed = count * self.dtype.itemsize
+        if self._start + claimed != size:
+            raise FormatError(
+                f"{self.path} claims shape {self.shape} of {self.dtype}, {claimed} bytes, but holds "
+                f"{size - self._start}"
+            )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+    @property
+    def is_fortran(self) -> bool:
+        """Whether the steps of one row stand apart, and those of all rows together."""
+        return self._is_fortran and len(self.shape) > 1
+
+    def whole(self) -> np.ndarray:
+        """The whole array."""
+        array = np.empty(self.shape, self.dtype, order="F" if self._is_fortran else "C")
+        self._fill(array.reshape(-1, order="A"), 0)
+        return array
+
+    def block(self, rows: slice, steps: slice) -> np.ndarray:
+        """(B, T, K) of an array (B, T, K), or of (T, K) as that of one row."""
+        batch, time, features = self.shape if len(self.shape) == 3 else (1, *self.shape)
+        count, length = rows.stop - rows.start, steps.stop - steps.start
+        if not self.is_fortran:
+            array = np.empty((count, length, features), self.dtype)
+            if length == time:
+                self._fill(array.reshape(-1), rows.start * time * features)
+            else:
+                for k in range(count):
+                    self._fill(array[k].reshape(-1), ((rows.start + k) * time + steps.start) * features)
+            return array
+        array = np.empty((features, length, count), self.dtype)
+        span = max(1, SPAN_BYTES // (batch * self.dtype.itemsize))
+        for feature in range(features):
+            for first in range(0, length, span):
+                part = array[feature, first : first + span]
+                all_rows = np.empty((len(part), batch), self.dtype)
+                self._fill(all_rows.reshape(-1), (feature * time + steps.start + first) * batch)
+                part[...] = all_rows[:, rows]
+        return array.transpose(2, 1, 0)
+
+    def _fill(self, flat: np.ndarray, first: int) -> None:
+        """Read a contiguous array from the element `first` of the file on."""
+        view = flat.view(np.uint8).data
+        self._file.seek(self._start + first * self.dtype.itemsize)
+        filled = 0
+        while filled < len(view):
+            got = self._file.readinto(view[filled:])
+            if not got:
+                raise FormatError(f"{self.path} was cut short while it was read")
+            filled += got
+
+
+class Writer:
+    """An .npy file of an array (B, T, K) or (T, K), C-ordered, of which blocks are written in any order."""
+
+    def __init__(self, file: io.BufferedWriter, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        self._file = file
+        self._time, self._features = shape[-2:]
+        self._itemsize = dtype.itemsize
+        header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, header)
+        self._start = file.tell()
+
+    def write(self, rows: slice, steps: slice, block: np.ndarray) -> None:
+        """Write the block (B, T, K) of these rows and steps."""
+        if steps.stop - steps.start == self._time:
+            self._put(rows.start * self._time, block)
+            return
+        for k, row in enumerate(block):
+            self._put((rows.start + k) * self._time + steps.start, row)
+
+    def _put(self, step: int, array: np.ndarray) -> None:
+        self._file.seek(self._start + step * self._features * self._itemsize)
+        self._file.write(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
