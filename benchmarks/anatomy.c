@@ -87,6 +87,7 @@ static void hidden_half(const net *n, int with_cell, int forward) {
                 tile.hidden = n->hidden_next + row * width + panel * lanes;
                 tile.state_row_stride = width;
                 tile.output_units = n->hidden_size - panel * lanes;
+                tile.steps = 1;
                 const int is_last = k + block >= n->hidden_size;
                 if (with_cell && is_last) {
                     n->kernels->step[part][panels](&tile);

@@ -205,20 +205,12 @@ static void NAME(update_any)(const TILE_ARGUMENTS *tile, int rows, int panels, c
     NAME(update_variant)(tile, rows, panels, sums, 0);
 }
 
-/* cell, hidden (rows, panels, LANES) and output (rows, units) after one time step:
+/* cell, hidden (rows, panels, LANES) and output (rows, units) after one time step of the plain equations:
  *   C = f C + i g,  h = o tanh(C)
  * The two loops keep the activations of different units independent of one another, for the CPU to
  * overlap; in one loop the wait for tanh(C) cost half as much again. */
-static LSTM_INLINE void NAME(step)(const TILE_ARGUMENTS *tile, const int rows, const int panels) {
-    REAL sums[TILE_VECTORS * LANES] __attribute__((aligned(64)));
-    NAME(accumulate)(tile, rows, panels, sums, panels * GATE_COUNT * LANES, GATE_COUNT * LANES);
-    if (tile->variant != NULL) {
-        const VARIANT *const variant = tile->variant;
-        const int usual = variant->gates.kind == LSTM_SIGMOID && variant->candidate.kind == LSTM_TANH &&
-                          variant->cell_output.kind == LSTM_TANH;
-        (usual ? NAME(update_usual) : NAME(update_any))(tile, rows, panels, sums);
-        return;
-    }
+static LSTM_INLINE void NAME(update_plain)(const TILE_ARGUMENTS *tile, const int rows, const int panels,
+                                           REAL *sums) {
     for (int v = 0; v < rows * panels; v++) {
         REAL *const gates = sums + v * GATE_COUNT * LANES;
         REAL *const cell = tile->cell + NAME(state_offset)(tile, v / panels, v % panels);
@@ -232,6 +224,32 @@ static LSTM_INLINE void NAME(step)(const TILE_ARGUMENTS *tile, const int rows, c
         const VEC o = VEC_LOAD(sums + (v * GATE_COUNT + GATE_O) * LANES);
         const VEC cell = VEC_LOAD(tile->cell + NAME(state_offset)(tile, v / panels, v % panels));
         NAME(store_hidden)(tile, v / panels, v % panels, VEC_MUL(o, NAME(vec_tanh)(cell)));
+    }
+}
+
+/* tile->steps time steps: the h half, then the cell update. */
+static LSTM_INLINE void NAME(step)(TILE_ARGUMENTS *tile, const int rows, const int panels) {
+    REAL sums[TILE_VECTORS * LANES] __attribute__((aligned(64)));
+    for (ptrdiff_t left = tile->steps - 1;; left--) {
+        NAME(accumulate)(tile, rows, panels, sums, panels * GATE_COUNT * LANES, GATE_COUNT * LANES);
+        if (tile->variant == NULL) {
+            NAME(update_plain)(tile, rows, panels, sums);
+        } else {
+            const VARIANT *const variant = tile->variant;
+            const int usual = variant->gates.kind == LSTM_SIGMOID && variant->candidate.kind == LSTM_TANH &&
+                              variant->cell_output.kind == LSTM_TANH;
+            (usual ? NAME(update_usual) : NAME(update_any))(tile, rows, panels, sums);
+        }
+        if (left == 0) {
+            return;
+        }
+        tile->start += tile->start_step_stride;
+        if (tile->output != NULL) {
+            tile->output += tile->output_step_stride;
+        }
+        if (tile->trace != NULL) {
+            tile->trace += tile->trace_step_stride;
+        }
     }
 }
 
@@ -258,11 +276,11 @@ static void LSTM_MAP(DTYPE, tanh, ISA)(const REAL *x, REAL *y, ptrdiff_t n) {
 }
 
 #define DEFINE_TILE(ROWS, PANELS, UNITS)                                                                     \
-    static void LSTM_KERNEL(DTYPE, gates, ROWS##x##UNITS, ISA)(const TILE_ARGUMENTS *tile) {                 \
+    static void LSTM_KERNEL(DTYPE, gates, ROWS##x##UNITS, ISA)(TILE_ARGUMENTS * tile) {                      \
         _Static_assert((UNITS) == (PANELS)*LANES, "the name tells the tile");                                \
         NAME(gates)(tile, ROWS, PANELS);                                                                     \
     }                                                                                                        \
-    static void LSTM_KERNEL(DTYPE, step, ROWS##x##UNITS, ISA)(const TILE_ARGUMENTS *tile) {                  \
+    static void LSTM_KERNEL(DTYPE, step, ROWS##x##UNITS, ISA)(TILE_ARGUMENTS * tile) {                       \
         NAME(step)(tile, ROWS, PANELS);                                                                      \
     }
 LSTM_TILES(DEFINE_TILE)

@@ -61,6 +61,7 @@ enum {
  * A tile is the arguments of one micro-kernel:
  *   sums = start + input . weights, block by block            (gates, step)
  *   cell, hidden, output = one LSTM step from these sums      (step)
+ * A step kernel does several time steps where the tile is a whole net, whose `input` is then `hidden`.
  * A pass is what the driver works on: one layer, all time steps, some batch rows. */
 #define LSTM_DECLARE_TYPES(REAL, DTYPE)                                                                        \
     typedef struct {                                                                                           \
@@ -101,9 +102,14 @@ enum {
         REAL *trace; /* (5, rows, output_units): i, f, g, o, C as computed, or NULL */                         \
         ptrdiff_t trace_gate_stride;                                                                           \
         ptrdiff_t trace_row_stride;                                                                            \
+        ptrdiff_t steps; /* at least 1; from one to the next start, output and trace go on by: */              \
+        ptrdiff_t start_step_stride;                                                                           \
+        ptrdiff_t output_step_stride;                                                                          \
+        ptrdiff_t trace_step_stride;                                                                           \
     } lstm_##DTYPE##_tile;                                                                                     \
                                                                                                                \
-    typedef void (*lstm_##DTYPE##_tile_kernel)(const lstm_##DTYPE##_tile *tile);                               \
+    /* A step kernel of several steps leaves start, output and trace at the last one. */                       \
+    typedef void (*lstm_##DTYPE##_tile_kernel)(lstm_##DTYPE##_tile * tile);                                    \
     typedef void (*lstm_##DTYPE##_map_kernel)(const REAL *x, REAL *y, ptrdiff_t n);                            \
                                                                                                                \
     typedef struct {                                                                                           \

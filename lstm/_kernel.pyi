@@ -51,6 +51,9 @@ def forward_sequence(
 def forward_plain(
     cells: object, x: object, h_prev: object, C_prev: object
 ) -> tuple[np.ndarray, np.ndarray] | None: ...
+def sequence_plain(
+    cells: object, X: object, h0: object, C0: object, out: object, reverse: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None: ...
 
 @final
 class StepScratch:

@@ -262,7 +262,10 @@ cdef class PackedWeights:
 
 cdef inline ptrdiff_t share(ptrdiff_t left, ptrdiff_t largest) noexcept nogil:
     """The next of the fewest, near-equal parts of at most `largest` that make up `left`."""
-    cdef ptrdiff_t parts = (left + largest - 1) // largest
+    cdef ptrdiff_t parts
+    if left <= largest or largest == 1:  # two divisions less for every tile of a single row: 2 % at H = 128
+        return min(left, largest)
+    parts = (left + largest - 1) // largest
     return (left + parts - 1) // parts
 
 
@@ -288,7 +291,10 @@ cdef inline ptrdiff_t prefetch_part(Pass *layer, ptrdiff_t row) noexcept nogil:
     """
     cdef ptrdiff_t size = sizeof(layer.cell[0])
     cdef ptrdiff_t parts = GATE_COUNT * layer.kernels.lanes * size // LSTM_CACHE_LINE
-    cdef ptrdiff_t part = min(row // layer.kernels.row_tile, max(0, parts - 1))
+    cdef ptrdiff_t part
+    if row == 0:
+        return 0
+    part = min(row // layer.kernels.row_tile, max(0, parts - 1))
     return part * layer.tile.depth * (LSTM_CACHE_LINE // size)
 
 
@@ -404,6 +410,30 @@ cdef void hidden_products(
                 layer.kernels.step[rows][panels](&layer.tile)
             row += rows
         k += block
+
+
+cdef inline bint is_whole_tile(Pass *layer) noexcept nogil:
+    """Whether one tile is the whole net and writes the output itself: it can do many time steps at once."""
+    return (
+        layer.panels <= (1 if layer.batch > 1 else layer.row_panels)
+        and layer.batch <= layer.kernels.row_tile
+        and layer.projection_panels == 0
+        and layer.order is NULL
+        and not is_stepwise(layer)
+    )
+
+
+cdef void run_whole_tile(Pass *layer, ptrdiff_t step, ptrdiff_t steps) noexcept nogil:
+    """Time steps of a block by one call of a micro-kernel: hidden, cell, output[:, step:step + steps].
+
+    At H = 20 the driver's part of every step was a sixth of it.
+    """
+    layer.tile.steps = steps
+    layer.tile.start_step_stride = layer.panels * sums_per_panel(layer)
+    layer.tile.output_step_stride = layer.output_time_stride
+    layer.tile.trace_step_stride = layer.trace_time_stride
+    layer.hidden_next = layer.hidden
+    hidden_products(layer, step, 0, 0, layer.panels, 0)
 
 
 cdef inline void point_at_states(Pass *layer, ptrdiff_t step, ptrdiff_t panel, ptrdiff_t row) noexcept nogil:
@@ -578,6 +608,7 @@ cdef void run_layer(Pass *layer) noexcept nogil:
     cdef bint forward = True
     layer.tile.output = layer.tile.trace = NULL
     layer.tile.peephole = NULL
+    layer.tile.steps = 1
     layer.tile.variant = layer.variant
     layer.tile.output_row_stride = layer.output_batch_stride
     layer.tile.trace_gate_stride = layer.trace_gate_stride
@@ -593,9 +624,12 @@ cdef void run_layer(Pass *layer) noexcept nogil:
         if not is_stepwise(layer):
             for panel in range(layer.panels):
                 input_products(layer, 0, steps, panel, 1)
-        for block_step in range(steps):
-            run_step(layer, step + block_step, block_step, forward)
-            forward = not forward
+        if is_whole_tile(layer):
+            run_whole_tile(layer, step, steps)
+        else:
+            for block_step in range(steps):
+                run_step(layer, step + block_step, block_step, forward)
+                forward = not forward
         step += steps
     layer.batch = layer.rows
     if layer.order is not NULL and layer.output is not NULL:
@@ -1089,6 +1123,84 @@ def forward_plain(cells, x, h_prev, C_prev):
     return h, C
 
 
+# ---- a sequence, likewise
+
+cdef inline bint is_sequence(object X, ptrdiff_t input_size) noexcept:
+    """Whether X is (T, I) or (B, T, I), and not empty."""
+    cdef int rank = cnp.PyArray_NDIM(X)
+    return rank in (2, 3) and cnp.PyArray_DIM(X, rank - 1) == input_size and cnp.PyArray_SIZE(X) > 0
+
+
+cdef inline bint overlaps(object array, object other) noexcept:
+    """Whether two contiguous arrays have memory in common."""
+    first, second = <char *>cnp.PyArray_DATA(array), <char *>cnp.PyArray_DATA(other)
+    return first < second + cnp.PyArray_NBYTES(other) and second < first + cnp.PyArray_NBYTES(array)
+
+
+cdef object state_of_sequence(object state, PackedWeights packed, object X, ptrdiff_t size):
+    """A copy of a state given, (1, size) or (1, B, size), or zeros where None; None where it is not plain."""
+    cdef cnp.npy_intp shape[3]
+    cdef int rank = cnp.PyArray_NDIM(X)
+    shape[0], shape[1], shape[2] = 1, size, size
+    if rank == 3:
+        shape[1] = cnp.PyArray_DIM(X, 0)
+    if state is None:
+        return cnp.PyArray_ZEROS(rank, shape, cnp.NPY_DOUBLE if packed.is_double else cnp.NPY_FLOAT, 0)
+    if not is_plain(state, packed):
+        return None
+    if not (has_shape(state, 1, size) if rank == 2 else has_layers(state, 1, shape[1], size)):
+        return None
+    return copy_of(state)
+
+
+cdef object output_of_sequence(object out, PackedWeights packed, object X):
+    """`out` or, for None, a new array, (T, O) or (B, T, O); None where `out` is not plain or does not fit."""
+    cdef cnp.npy_intp shape[3]
+    cdef int axis
+    cdef int rank = cnp.PyArray_NDIM(X)
+    for axis in range(rank - 1):
+        shape[axis] = cnp.PyArray_DIM(X, axis)
+    shape[rank - 1] = packed.state_size
+    if out is None:
+        return cnp.PyArray_SimpleNew(rank, shape, cnp.NPY_DOUBLE if packed.is_double else cnp.NPY_FLOAT)
+    if not (is_plain(out, packed) and cnp.PyArray_ISWRITEABLE(out) and cnp.PyArray_NDIM(out) == rank):
+        return None
+    for axis in range(rank):
+        if cnp.PyArray_DIM(out, axis) != shape[axis]:
+            return None
+    return None if overlaps(out, X) else out
+
+
+def sequence_plain(cells, X, h0, C0, out, bint reverse):
+    """X (T, I) or (B, T, I), states of one layer, (1, O) or (1, B, O), or None: Y, h_n, C_n; None otherwise.
+
+    The way of `LSTM.forward_sequence` for what is usual, as `forward_plain` is for one step.
+    """
+    cdef PackedWeights packed
+    cdef Call call
+    cdef ptrdiff_t time
+    if layers_of(cells) != 1:
+        return None
+    packed = (<tuple>cells)[0]
+    if not (is_plain(X, packed) and is_sequence(X, packed.input_size)):
+        return None
+    h = state_of_sequence(h0, packed, X, packed.state_size)
+    C = state_of_sequence(C0, packed, X, packed.hidden_size)
+    Y = output_of_sequence(out, packed, X)
+    if h is None or C is None or Y is None:
+        return None
+    memset(&call, 0, sizeof(call))
+    time = cnp.PyArray_DIM(X, cnp.PyArray_NDIM(X) - 2)
+    call.batch = cnp.PyArray_DIM(X, 0) if cnp.PyArray_NDIM(X) == 3 else 1
+    call.time = time
+    call.reverse = reverse
+    call.X = Rows(cnp.PyArray_DATA(X), time * packed.input_size, packed.input_size)
+    call.Y = Rows(cnp.PyArray_DATA(Y), time * packed.state_size, packed.state_size)
+    call.h, call.C = cnp.PyArray_DATA(h), cnp.PyArray_DATA(C)
+    run_call(packed, &call)
+    return Y, h, C
+
+
 @cython.final
 cdef class StepScratch:
     """The scratch memory of one time step of B rows, for a `Stream`."""
@@ -1290,6 +1402,8 @@ cdef tile_typed(
     layer.tile.sums = NULL
     layer.tile.output = NULL
     layer.tile.variant = NULL
+    layer.tile.trace = NULL
+    layer.tile.steps = 1
     if is_step:
         layer.tile.cell = &cell[0, 0, 0]
         layer.tile.hidden = &hidden[0, 0, 0]

@@ -48,13 +48,17 @@ cdef extern from "lstm_kernels.h" nogil:
         float *trace
         ptrdiff_t trace_gate_stride
         ptrdiff_t trace_row_stride
+        ptrdiff_t steps
+        ptrdiff_t start_step_stride
+        ptrdiff_t output_step_stride
+        ptrdiff_t trace_step_stride
 
     ctypedef struct lstm_f32_kernels:
         ptrdiff_t lanes
         ptrdiff_t row_tile
         ptrdiff_t panel_tile
-        void (*gates[LSTM_MAX_ROWS + 1][LSTM_MAX_PANELS + 1])(const lstm_f32_tile *) noexcept nogil
-        void (*step[LSTM_MAX_ROWS + 1][LSTM_MAX_PANELS + 1])(const lstm_f32_tile *) noexcept nogil
+        void (*gates[LSTM_MAX_ROWS + 1][LSTM_MAX_PANELS + 1])(lstm_f32_tile *) noexcept nogil
+        void (*step[LSTM_MAX_ROWS + 1][LSTM_MAX_PANELS + 1])(lstm_f32_tile *) noexcept nogil
         void (*sigmoid)(const float *, float *, ptrdiff_t) noexcept nogil
         void (*tanh)(const float *, float *, ptrdiff_t) noexcept nogil
 
@@ -140,13 +144,17 @@ cdef extern from "lstm_kernels.h" nogil:
         double *trace
         ptrdiff_t trace_gate_stride
         ptrdiff_t trace_row_stride
+        ptrdiff_t steps
+        ptrdiff_t start_step_stride
+        ptrdiff_t output_step_stride
+        ptrdiff_t trace_step_stride
 
     ctypedef struct lstm_f64_kernels:
         ptrdiff_t lanes
         ptrdiff_t row_tile
         ptrdiff_t panel_tile
-        void (*gates[LSTM_MAX_ROWS + 1][LSTM_MAX_PANELS + 1])(const lstm_f64_tile *) noexcept nogil
-        void (*step[LSTM_MAX_ROWS + 1][LSTM_MAX_PANELS + 1])(const lstm_f64_tile *) noexcept nogil
+        void (*gates[LSTM_MAX_ROWS + 1][LSTM_MAX_PANELS + 1])(lstm_f64_tile *) noexcept nogil
+        void (*step[LSTM_MAX_ROWS + 1][LSTM_MAX_PANELS + 1])(lstm_f64_tile *) noexcept nogil
         void (*sigmoid)(const double *, double *, ptrdiff_t) noexcept nogil
         void (*tanh)(const double *, double *, ptrdiff_t) noexcept nogil
 

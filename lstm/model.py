@@ -448,6 +448,10 @@ class LSTM:
         True
 
         """
+        if lengths is None:
+            plain = _kernel.sequence_plain(self._stored, X, h0, C0, out, self._architecture.reverse)
+            if plain is not None:
+                return (plain[0], plain[1:]) if return_state else plain[0]
         array, batch = self._inputs(X)
         shape = (*array.shape[:2], self._architecture.output_size)
         rows = _lengths(lengths, batch, array.shape[1])

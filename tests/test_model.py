@@ -1005,3 +1005,67 @@ def test_the_public_names() -> None:
     for name in lstm.__all__:
         assert hasattr(lstm, name)
     assert issubclass(FormatError, ValueError)
+
+
+# The short way of everyday arrays
+
+
+def sequence_calls(dtype: Any) -> list[tuple[str, bool, dict[str, Any]]]:
+    """(what, whether it goes the short way, arguments of forward_sequence) for a net of 3 and 5."""
+    rng = np.random.default_rng(7)
+    X, h0, C0 = (rng.standard_normal(shape).astype(dtype) for shape in ((4, 6, 3), (1, 4, 5), (1, 4, 5)))
+    row, h, C = X[1].copy(), h0[:, 1].copy(), C0[:, 1].copy()
+    shared = np.zeros(4 * 6 * 5, dtype)
+    shared[: X.size] = X.ravel()
+    inside, whole = shared[: X.size].reshape(X.shape), shared.reshape(4, 6, 5)
+    return [
+        ("a batch", True, {"X": X}),
+        ("a batch and its states", True, {"X": X, "h0": h0, "C0": C0}),
+        ("h0 alone", True, {"X": X, "h0": h0}),
+        ("C0 alone", True, {"X": row, "C0": C}),
+        ("a sequence", True, {"X": row}),
+        ("a sequence and its states", True, {"X": row, "h0": h, "C0": C}),
+        ("out", True, {"X": X, "h0": h0, "C0": C0, "out": np.full((4, 6, 5), np.nan, dtype)}),
+        ("out of a sequence", True, {"X": row, "out": np.full((6, 5), np.nan, dtype)}),
+        ("states without the first axis", False, {"X": X, "h0": h0[0], "C0": C0[0]}),
+        ("a vector as state", False, {"X": row, "h0": h[0], "C0": C[0]}),
+        ("out over X", False, {"X": inside, "out": whole}),
+        ("out strided", False, {"X": X, "out": np.zeros((4, 6, 10), dtype)[:, :, ::2]}),
+        ("X strided", False, {"X": np.repeat(X, 2, axis=1)[:, ::2]}),
+        ("lengths", False, {"X": X, "lengths": [6, 0, 3, 5]}),
+        ("lists", False, {"X": X.tolist()}),
+        ("no steps", False, {"X": X[:, :0].copy()}),
+        ("no rows", False, {"X": X[:0].copy(), "h0": h0[:, :0].copy(), "C0": C0[:, :0].copy()}),
+    ]
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("index", range(17))
+def test_the_short_way_gives_what_the_checked_way_gives(
+    index: int, dtype: Any, reverse: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bits, shapes, dtypes and `out` itself; inputs are left alone."""
+    net = random_net(np.random.default_rng(3), 3, 5, dtype, reverse=reverse)
+    short_way = _kernel.sequence_plain
+    results, taken = [], []
+
+    def counted(*arguments: Any) -> Any:
+        taken.append(short_way(*arguments) is not None)
+        return None
+
+    for way in (short_way, counted):
+        monkeypatch.setattr(_kernel, "sequence_plain", way)
+        what, is_short, arguments = sequence_calls(dtype)[index]
+        before = {name: np.copy(value) for name, value in arguments.items() if name != "out"}
+        Y, (h_n, C_n) = net.forward_sequence(**arguments, return_state=True)
+        assert arguments.get("out") is None or Y is arguments["out"]
+        if what != "out over X":
+            for name, value in before.items():
+                np.testing.assert_array_equal(arguments[name], value, name)
+        results.append((Y, h_n, C_n))
+    assert taken == ([] if what == "lengths" else [is_short])
+    for first, second in zip(*results, strict=True):
+        assert_same_bits(first, second, what)
+        assert type(first) is np.ndarray
+        assert first.flags.writeable
