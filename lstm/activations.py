@@ -6,11 +6,12 @@ give arrays of any shape.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
+
+from .checks import finite_number
 
 Plain: TypeAlias = str | tuple[str, float] | tuple[str, float, float]
 Function: TypeAlias = Callable[[np.ndarray, float, float], np.ndarray]
@@ -108,11 +109,7 @@ def _parameter(name: str, which: str, value: Any, default: float | None, unused:
         return unused if default is None else default
     if default is None:
         raise ValueError(f"the activation {name} has no {which}, but {which} is {value!r}")
-    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
-        raise TypeError(f"{which} of the activation {name} is {value!r}, but must be a number")
-    if not math.isfinite(value):
-        raise ValueError(f"{which} of the activation {name} is {value!r}, but must be finite")
-    return float(value)
+    return finite_number(f"{which} of the activation {name}", value)
 
 
 def parse(given: Any, directions: int) -> tuple[Activation, ...]:

@@ -5,14 +5,13 @@ Sizes: I input, H hidden, O = proj_size or H, L layers, D directions.
 
 from __future__ import annotations
 
-import math
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from . import activations
 from .activations import Activation, Plain
-from .checks import positive_size
+from .checks import finite_number, positive_size
 
 
 class Options(NamedTuple):
@@ -162,8 +161,7 @@ def _clip(clip: Any) -> float | None:
     """None or a positive finite number."""
     if clip is None:
         return None
-    if isinstance(clip, bool | np.bool_) or not isinstance(clip, int | float | np.integer | np.floating):
-        raise TypeError(f"clip is {clip!r}, but must be None or a number")
-    if not (math.isfinite(clip) and clip > 0):
+    number = finite_number("clip", clip)
+    if not number > 0:
         raise ValueError(f"clip is {clip!r}, but must be positive and finite")
-    return float(clip)
+    return number

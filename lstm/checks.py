@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from typing import Any
 
@@ -43,6 +44,19 @@ def exact_array(name: str, value: Any, shape: tuple[int, ...], dtype: np.dtype[A
     if array.shape != shape:
         raise ValueError(f"{name} has shape {array.shape}, but must be {shape}")
     return cast(array, dtype)
+
+
+def finite_number(name: str, value: Any) -> float:
+    """A finite number as a float."""
+    if isinstance(value, bool | np.bool_) or not isinstance(value, int | float | np.integer | np.floating):
+        raise TypeError(f"{name} is {value!r}, but must be a number")
+    try:
+        number = float(value)
+    except OverflowError:
+        raise ValueError(f"{name} is an integer that no float can hold, but must be finite") from None
+    if not math.isfinite(number):
+        raise ValueError(f"{name} is {value!r}, but must be finite")
+    return number
 
 
 def positive_size(name: str, value: Any) -> int:

@@ -583,6 +583,7 @@ WRONG_ARGUMENTS: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "clip at zero": ({"clip": 0}, ValueError, "clip is 0"),
     "clip at NaN": ({"clip": np.nan}, ValueError, "clip is nan"),
     "clip at infinity": ({"clip": np.inf}, ValueError, "clip is inf"),
+    "clip past every float": ({"clip": 10**400}, ValueError, "clip is an integer that no float can hold"),
     "too few activations": ({"activations": ["Tanh"]}, ValueError, "activations has 1"),
     "three for two directions": (
         {"bidirectional": True, "activations": ["Tanh"] * 3},
@@ -595,6 +596,11 @@ WRONG_ARGUMENTS: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "a beta too many": ({"activations": [("Elu", 1.0, 2.0), "Tanh", "Tanh"]}, ValueError, "no beta"),
     "a parameter of text": ({"activations": [("Elu", "1"), "Tanh", "Tanh"]}, TypeError, "alpha"),
     "a parameter of NaN": ({"activations": [("Elu", np.nan), "Tanh", "Tanh"]}, ValueError, "alpha"),
+    "a parameter past every float": (
+        {"activations": [("Elu", 10**400), "Tanh", "Tanh"]},
+        ValueError,
+        "alpha of the activation Elu is an integer that no float can hold",
+    ),
     "a function": ({"activations": [np.tanh, "Tanh", "Tanh"]}, TypeError, "an activation is"),
 }
 
