@@ -121,7 +121,8 @@ def mutated_json(rng: random.Random, value: Any) -> Any:
     elif kind == 3:
         container[key] = [old] * rng.choice((1, 2, 3))
     elif kind == 4 and isinstance(old, int | float) and not isinstance(old, bool):
-        container[key] = old + rng.choice((-1, 1, 4, -4, 0.5))
+        change = rng.choice((-1, 1, 4, -4, 0.5))
+        container[key] = old + (change if abs(old) < 1e300 else 1)  # of an integer that no float can hold
     else:
         container[key] = copy.deepcopy(rng.choice(VALUES))
     return value
