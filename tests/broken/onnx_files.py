@@ -535,7 +535,7 @@ def _varint(content: bytes, place: int) -> tuple[int, int]:
     """An integer and the place behind it, which is negative where it has no end."""
     value = 0
     for shift in range(0, 70, 7):
-        if place >= len(content):
+        if not 0 <= place < len(content):
             break
         byte = content[place]
         place += 1
