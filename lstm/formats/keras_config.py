@@ -238,8 +238,10 @@ def _source(name: str, links: dict[str, str], uses: Counter[str], passing: set[s
 # Layers and cells
 
 
-def class_of(layer: Object) -> str:
-    """The class's name where it is one of Keras itself, else ""."""
+def class_of(layer: Any) -> str:
+    """The class's name where it is a description of one of Keras itself, else ""."""
+    if not isinstance(layer, dict):
+        return ""
     name, registered, module = (layer.get(key) for key in ("class_name", "registered_name", "module"))
     if not isinstance(name, str) or registered not in (None, name):
         return ""
@@ -269,7 +271,7 @@ def is_lstm(layer: Any) -> bool:
         return False
     kind, config = class_of(layer), _config(layer)
     if kind == "Bidirectional":
-        return class_of(config.get("layer") or {}) != "Bidirectional" and is_lstm(config.get("layer"))
+        return class_of(config.get("layer")) != "Bidirectional" and is_lstm(config.get("layer"))
     return kind == "LSTM" or (kind == "RNN" and any(class_of(c) == "LSTMCell" for c in _cells(config)[0]))
 
 

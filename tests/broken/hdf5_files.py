@@ -420,6 +420,7 @@ def _configurations() -> Iterator[Case]:
         "merge_mode sum": sequential(summed),
         "a Bidirectional of itself": sequential({**bidirectional(), "config": {"layer": bidirectional()}}),
         "a Bidirectional of nothing": sequential({**bidirectional(), "config": {}}),
+        "a Bidirectional of a list": sequential({**bidirectional(), "config": {"layer": [bidirectional()]}}),
         "a Bidirectional without weights": sequential(bidirectional()),
         "models forty deep": within,
         "an RNN of no cell": sequential({"class_name": "RNN", "config": {"cell": None}}),
