@@ -463,7 +463,8 @@ def test_signals_and_affinity_are_left() -> None:
     assert found() == before
 
 
-@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux's /proc")
+@plain_memory
+@needs_proc
 def test_a_loaded_net_holds_its_weights_once(tmp_path: Path) -> None:
     """Resident memory grows by at most 1.25 times the weights, whatever the C library keeps."""
     program = f"""
