@@ -31,7 +31,7 @@ def compiled(folder: str) -> str:
     """The program of anatomy.c."""
     program = str(Path(folder) / "anatomy")
     sources = [str(path) for path in sorted(ROOT.glob("csrc/*.c"))]
-    flags = ["-std=c11", "-O3", "-ffp-contract=off", "-fno-math-errno", f"-I{ROOT / 'csrc'}"]
+    flags = ["-std=gnu11", "-O3", "-ffp-contract=off", "-fno-math-errno", f"-I{ROOT / 'csrc'}"]
     subprocess.run(
         ["cc", *flags, str(Path(__file__).with_name("anatomy.c")), *sources, "-lm", "-o", program], check=True
     )
