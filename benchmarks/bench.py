@@ -61,7 +61,8 @@ def main() -> int:
     arguments = parser.parse_args()
     if arguments.blas_threads:
         os.environ.update(dict.fromkeys(BLAS_THREADS, str(arguments.blas_threads)))
-    from lstm import _kernel, compare, show_config
+    from lstm import _kernel, show_config
+    from lstm.machine import cpu_name, machine
 
     isa = arguments.isa or _kernel.DEFAULT_ISA
     if isa not in _kernel.SUPPORTED_ISAS:
@@ -73,7 +74,7 @@ def main() -> int:
     ]
     missed = [result for result in results if result["met"] is False]
     if arguments.json:
-        facts = {"cpu": compare.cpu_name(), "blas": blas_version(), "blas_threads": arguments.blas_threads}
+        facts = {"cpu": cpu_name(), "blas": blas_version(), "blas_threads": arguments.blas_threads}
         facts |= {
             "load_average": load,
             "isa": isa,
@@ -83,7 +84,7 @@ def main() -> int:
         }
         print(json.dumps(show_config("dict") | facts, indent=2))
     else:
-        print(compare.machine())
+        print(machine())
         print(f"native: {isa}, 1 thread; NumPy: {blas_version()}, {blas_threads(arguments.blas_threads)}")
         print(f"medians of {arguments.repeats} interleaved repeats; load average before: {load:.1f}\n")
         print("\n".join(table(results)))
@@ -154,7 +155,7 @@ def run(case: Case, dtype: str, isa: str, repeats: int) -> dict[str, Any]:
 
 
 def table(results: list[dict[str, Any]]) -> list[str]:
-    from lstm.compare import format_table, format_time
+    from lstm.text import format_table, format_time
 
     verdicts = {None: "", True: "met", False: "MISSED"}
     titles = ["case", "I", "H", "B", "T", "dtype", "native", "NumPy", "ratio", "goal", ""]

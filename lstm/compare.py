@@ -27,11 +27,7 @@ from . import _kernel
 from .checks import cast
 from .formats import FormatError
 from .formats.npz import read_arrays
-from .machine import cpu_name as cpu_name  # for the benchmarks, as are those of text
-from .machine import machine as machine
 from .model import LSTM, _state_shapes
-from .text import format_table as format_table
-from .text import format_time as format_time
 from .text import printable
 
 TOLERANCE = {np.dtype(np.float32): 5e-6, np.dtype(np.float64): 1e-13}
