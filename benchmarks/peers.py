@@ -372,8 +372,7 @@ def print_row(row: dict[str, Any], names: list[str], dtype: str) -> None:
     goal = f"{case.goal:g}" if dtype == "float32" else ""
     ratio = f"{row['ratio']:.2f}" if row["best_peer"] else ""  # no peer has peepholes in float64
     print(
-        f"| {case.label:<18} |{times} {ratio:>5} | {goal:>4} "
-        f"| {row['fraction']:>4.0%} {row['limit']} |",
+        f"| {case.label:<18} |{times} {ratio:>5} | {goal:>4} | {row['fraction']:>4.0%} {row['limit']} |",
         flush=True,
     )
 
