@@ -1005,7 +1005,8 @@ def test_pytorch_module_inputs(backend: Any, monkeypatch: pytest.MonkeyPatch) ->
     assert count >= 8
 
 
-@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of the other operators' cases
+# Of the other operators' cases.
+@pytest.mark.filterwarnings("ignore::RuntimeWarning", "ignore::DeprecationWarning")
 @pytest.mark.parametrize("backend", ["native", "numpy"])
 def test_onnx_node_cases(backend: Any) -> None:
     """The LSTM node cases of the ONNX project."""
