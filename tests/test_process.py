@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
+import re
 import shutil
 import signal
 import subprocess
@@ -484,3 +485,23 @@ print((resident() - before) / (4 * 1024 * (256 + 1024 + 1) * 4))
     LSTM(2, 3).save(tmp_path / "small.npz")
     done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
     assert float(done.stdout) < 1.25
+
+
+@pytest.mark.skipif(
+    not Path("/sys/kernel/mm/transparent_hugepage").exists() or not Path("/proc/self/smaps").exists(),
+    reason="needs Linux's huge pages",
+)
+def test_large_weights_ask_for_huge_pages() -> None:
+    """Of a private mapping: a shared one gets none."""
+    hidden = LSTM(8, 512, dtype=np.float32, rng=0)._stored[0].hidden
+    assert hidden.nbytes == 4 << 20
+    address = hidden.ctypes.data
+    mappings = re.findall(
+        r"^([0-9a-f]+)-([0-9a-f]+) (\S+) .*?^VmFlags: (.*?)$",
+        Path("/proc/self/smaps").read_text(),
+        re.MULTILINE | re.DOTALL,
+    )
+    found = [m for m in mappings if int(m[0], 16) <= address < int(m[1], 16)]
+    assert len(found) == 1
+    assert found[0][2] == "rw-p"
+    assert "hg" in found[0][3].split()

@@ -520,6 +520,28 @@ def test_a_trace_has_the_same_bits_on_every_isa(name: str, dtype: Any, isa: str)
             assert_same_bits(values[:, 0], getattr(expected, field)[:, -1], f"last of {batch} rows, {field}")
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("batch", [1, 3, 6])
+@pytest.mark.parametrize("hidden", [2, 4, 8, 16, 20])
+@pytest.mark.parametrize("isa", EACH_ISA)
+def test_nets_of_one_tile(isa: str, hidden: int, batch: int, dtype: Any) -> None:
+    """Nets small enough for a tile to do many time steps: all gates, with lengths and without."""
+    rng = np.random.default_rng(hidden)
+    options: dict[str, Any] = {"bidirectional": True, "peephole": True, "init": "pytorch"}
+    net = LSTM(3, hidden, **options, rng=rng, dtype=dtype)._on_isa(isa)
+    plain = LSTM.from_state_dict(net.state_dict(), backend="numpy")
+    X = rng.standard_normal((batch, 9, 3)).astype(dtype)
+    h0, C0 = (rng.uniform(-1, 1, (2, batch, hidden)).astype(dtype) for _ in range(2))
+    for lengths in (None, rng.permutation(9)[:batch]):
+        expected = plain.trace(X, h0, C0, lengths=lengths)
+        for field, values in net.trace(X, h0, C0, lengths=lengths)._asdict().items():
+            assert_close(values, getattr(expected, field), field, MIXTURE_TOLERANCE)
+        found = net.forward_sequence(X, h0, C0, lengths=lengths, return_state=True)
+        wanted = plain.forward_sequence(X, h0, C0, lengths=lengths, return_state=True)
+        for one, other in zip((found[0], *found[1]), (wanted[0], *wanted[1]), strict=True):
+            assert_close(one, other, "outputs", MIXTURE_TOLERANCE)
+
+
 @pytest.mark.parametrize("backend", ["native", "numpy"])
 @pytest.mark.parametrize("name", VARIANTS)
 def test_length_zero_carries_the_state(name: str, backend: str) -> None:
