@@ -62,7 +62,7 @@ def main() -> int:
     if arguments.blas_threads:
         os.environ.update(dict.fromkeys(BLAS_THREADS, str(arguments.blas_threads)))
     from lstm import _kernel, show_config
-    from lstm.machine import cpu_name, machine
+    from lstm.comparison.machine import cpu_name, machine
 
     isa = arguments.isa or _kernel.DEFAULT_ISA
     if isa not in _kernel.SUPPORTED_ISAS:
@@ -131,7 +131,8 @@ def positive(text: str) -> int:
 
 def run(case: Case, dtype: str, isa: str, repeats: int) -> dict[str, Any]:
     """One case on both paths, as an object of the JSON report."""
-    from lstm import LSTM, compare
+    from lstm import LSTM
+    from lstm.comparison import comparison as compare
 
     sizes = (case.input_size, case.hidden_size, case.batch, case.time)
     net, X, h0, C0, _ = next(compare.grid([sizes], [dtype]))
@@ -155,7 +156,7 @@ def run(case: Case, dtype: str, isa: str, repeats: int) -> dict[str, Any]:
 
 
 def table(results: list[dict[str, Any]]) -> list[str]:
-    from lstm.text import format_table, format_time
+    from lstm.comparison.text import format_table, format_time
 
     verdicts = {None: "", True: "met", False: "MISSED"}
     titles = ["case", "I", "H", "B", "T", "dtype", "native", "NumPy", "ratio", "goal", ""]

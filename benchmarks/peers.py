@@ -31,7 +31,7 @@ if "avx2" in " ".join(sys.argv):
 import numpy as np
 
 from lstm import LSTM, show_config
-from lstm.machine import cpu_name
+from lstm.comparison.machine import cpu_name
 
 
 class Case(NamedTuple):

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
-from . import params
-from .checks import exact_array, real_array
-from .params import Weights
+from .core import weights as params
+from .core.checks import exact_array, real_array
+from .core.weights import Weights
 
 if TYPE_CHECKING:
     from .model import LSTM

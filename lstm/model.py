@@ -13,15 +13,17 @@ from typing import Any, Literal, Self, TypeAlias, overload
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from . import _kernel, params, sequence
-from . import trace as traces
-from .activations import Plain
-from .architecture import Architecture, check
-from .checks import cast, check_out, is_usable, positive_size, real_array
+from . import _kernel
+from .core import sequence
+from .core import trace as traces
+from .core import weights as params
+from .core.activations import Plain
+from .core.architecture import Architecture, check
+from .core.checks import cast, check_out, is_usable, positive_size, real_array
+from .core.trace import Trace
+from .core.weights import PackedWeights, Weights
 from .layer import Layer
-from .params import PackedWeights, Weights
 from .stream import Stream
-from .trace import Trace
 
 States: TypeAlias = tuple[np.ndarray, np.ndarray]
 
@@ -90,7 +92,7 @@ class LSTM:
     rng : None, int, sequence of int, or numpy.random.Generator
         Seed or source of the random weights (SPEC 7).
     backend : {"native", "numpy"}
-        The compiled kernel, or the readable reference of `lstm.reference`.
+        The compiled kernel, or the readable reference of `lstm.core.reference`.
 
     Attributes
     ----------

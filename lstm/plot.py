@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .checks import real_array
-from .trace import Trace
+from .core.checks import real_array
+from .core.trace import Trace
 
 
 class Panel(NamedTuple):

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from . import _kernel
-from .checks import cast, check_out, real_array
+from .core.checks import cast, check_out, real_array
 
 if TYPE_CHECKING:
     from .model import LSTM

@@ -12,7 +12,7 @@ import pytest
 from support import DTYPES, ROOT
 
 from lstm import _kernel
-from lstm.params import GATES
+from lstm.core.weights import GATES
 
 CSRC = ROOT / "csrc"
 SOURCES = sorted(CSRC.glob("*.c"))

@@ -1134,7 +1134,7 @@ def test_a_layer_that_there_is_not(capsys: pytest.CaptureFixture[str], tmp_path:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Time each path once."""
-    from lstm import compare
+    from lstm.comparison import comparison as compare
 
     monkeypatch.setattr(compare, "SECONDS", 0)
     monkeypatch.setattr(compare.compare_case, "__kwdefaults__", {"seconds": 0})
@@ -1210,11 +1210,16 @@ def test_nothing_is_imported_before_it_is_used(tmp_path: Path) -> None:
     begin = "from lstm.__main__ import main\n"
     for arguments in (["--help"], ["run", "--help"], ["--version"], ["info"]):
         found = imported_by(tmp_path, f"{begin}main({arguments})")
-        assert not found & {*LIBRARIES, "lstm.compare", "lstm.report", "lstm.formats.npz"}, arguments
+        assert not found & {
+            *LIBRARIES,
+            "lstm.comparison.comparison",
+            "lstm.comparison.report",
+            "lstm.formats.npz",
+        }, arguments
     put(tmp_path / "X.npy", features(9, 3))
     for words in ("info net.npz", "run net.npz X.npy -o Y.npy", "convert net.npz b.npz"):
         found = imported_by(tmp_path, f"{begin}main({words.split()})")
-        assert not found & {*LIBRARIES, "lstm.compare", "lstm.report"}, words
+        assert not found & {*LIBRARIES, "lstm.comparison.comparison", "lstm.comparison.report"}, words
 
 
 def test_the_keys_are_told(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -16,12 +16,14 @@ from commands import check_refusal, command, environment, parse, run, run_json
 from support import ROOT, assert_same_bits, random_net
 
 import lstm
-from lstm import LSTM, _kernel, compare, reference
+from lstm import LSTM, _kernel
 from lstm.__main__ import main
-from lstm.machine import cpu_name
-from lstm.report import text_report
+from lstm.comparison import comparison as compare
+from lstm.comparison.machine import cpu_name
+from lstm.comparison.report import text_report
+from lstm.comparison.text import format_time
+from lstm.core import reference
 from lstm.stream import Stream
-from lstm.text import format_time
 
 SPEECH_NET = ROOT / "examples" / "speech" / "lstm.npz"
 SPEECH = ROOT / "examples" / "speech" / "speech.npz"

@@ -14,8 +14,10 @@ import numpy as np
 import pytest
 from support import DATA, DTYPES, assert_close, random_case, random_net
 
-from lstm import LSTM, params, reference
-from lstm.architecture import PLAIN
+from lstm import LSTM
+from lstm.core import reference
+from lstm.core import weights as params
+from lstm.core.architecture import PLAIN
 
 Case = dict[str, np.ndarray]
 
@@ -44,7 +46,7 @@ def numpy_net(case: Case) -> LSTM:
 
 
 def direct_results(case: Case, weights: params.Weights | None = None) -> Case:
-    """Y, h_n and C_n by lstm.reference alone."""
+    """Y, h_n and C_n by lstm.core.reference alone."""
     weights = weights or params.from_state_dict(state_dict(case))[0][0]
     h, C = case["h0"].copy(), case["C0"].copy()
     Y = np.full((*case["X"].shape[:2], h.shape[1]), np.nan, h.dtype)

@@ -20,7 +20,7 @@ import pytest
 from support import DTYPES, EACH_ISA, ISAS, assert_same_bits
 
 from lstm import _kernel
-from lstm.params import GATES
+from lstm.core.weights import GATES
 
 SUM_BLOCK = 128
 DEPTHS = (1, 2, 127, 128, 129, 256, 300)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from variants import Mixture, draw
 
-from lstm import activations
+from lstm.core import activations
 
 # What PyTorch lacks.
 WITHOUT = {"reverse": False, "peephole": False, "clip": None, "input_forget": False, "activations": None}

@@ -54,7 +54,7 @@ NumPy's matrix products use as many threads as its BLAS takes by default, which 
 slow small ones down; OPENBLAS_NUM_THREADS=1 holds the usual BLAS to one.
 
 Exit status: 0; 1 where something differs; 2 for unusable arguments.
-The keys of --json are told by: python -m pydoc lstm.report.json_report
+The keys of --json are told by: python -m pydoc lstm.comparison.report.json_report
 """
 
 
@@ -71,7 +71,8 @@ def add(commands: Any) -> Parser:
 
 def run(arguments: argparse.Namespace) -> int:
     """Compare, and print what was found."""
-    from .. import compare, report
+    from ..comparison import comparison as compare
+    from ..comparison import report
 
     model = None
     unused: list[str] = []

@@ -22,8 +22,8 @@ from .common import (
 if TYPE_CHECKING:
     from types import ModuleType
 
+    from ..core.weights import Weights
     from ..model import LSTM
-    from ..params import Weights
 
 WRITTEN = (".npz", ".safetensors", ".onnx")
 
@@ -66,7 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         write_json(json_report(arguments.source, arguments.target, net, source))
     else:
-        from ..text import printable
+        from ..comparison.text import printable
 
         write(f"{printable(arguments.target)}: {net!r}{_rounded(net, source)}\n")
     return 0

@@ -116,8 +116,8 @@ def machine_report() -> dict[str, Any]:
         ``isas`` (those this CPU runs, slowest first), ``threads`` (of one call); and ``cpu``, its name.
 
     """
+    from ..comparison.machine import cpu_name
     from ..config import show_config
-    from ..machine import cpu_name
 
     return {**show_config("dict"), "cpu": cpu_name()}
 
@@ -185,7 +185,7 @@ def _layers(net: LSTM) -> list[dict[str, Any]]:
     """Name, shapes and number of parameters of every layer and direction."""
     import math
 
-    from ..params import _cell_shapes
+    from ..core.weights import _cell_shapes
 
     layers = []
     for cell in range(net._architecture.cells):
@@ -202,7 +202,7 @@ def _layers(net: LSTM) -> list[dict[str, Any]]:
 
 def _text(path: str, told: list[Told], more: int) -> str:
     """What a file holds, as lines of text."""
-    from ..text import printable
+    from ..comparison.text import printable
 
     count = max(1, sum(one.option is not None for one in told) + more)
     line = f"model: {printable(path)}, {count} LSTM{'s' * (count > 1)}"
@@ -223,7 +223,7 @@ def _text(path: str, told: list[Told], more: int) -> str:
 
 def _net_lines(told: dict[str, Any]) -> list[str]:
     """One LSTM, as lines of text."""
-    from ..text import format_table
+    from ..comparison.text import format_table
 
     inputs, outputs, layers = told["input_size"], told["output_size"], told["layers"]
     kinds = list(layers[0]["shapes"])

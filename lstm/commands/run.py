@@ -107,7 +107,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         write_json(json_report(arguments, net, features, plan, seconds))
     else:
-        from ..text import format_time, printable
+        from ..comparison.text import format_time, printable
 
         text = f"{printable(arguments.output)}: {plan.shape} of {net.dtype}"
         text += f", {plan.blocks} block{'s' * (plan.blocks != 1)} in {format_time(seconds)}\n"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from .. import params
+from ..core import weights as params
 
 FIRST = "weight_hh_l0"
 FIRST_OF_CELL = "weight_hh"  # nn.LSTMCell has no layers

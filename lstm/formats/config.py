@@ -7,7 +7,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from .. import model, params
+from .. import model
+from ..core import weights as params
 from . import FormatError
 
 VERSION = 1

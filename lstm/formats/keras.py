@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING, Any, Literal, NoReturn
 
 import numpy as np
 
-from .. import params
+from ..core import weights as params
 from . import FormatError, keras_config, keras_files
 from .keras_config import Found, Names, Object
 from .keras_hdf5 import File

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from ..activations import Plain
+from ..core.activations import Plain
 
 Object = dict[str, Any]
 Names = tuple[str, ...]

@@ -17,7 +17,7 @@ from typing import IO, Any, NamedTuple, NoReturn, Self
 
 import numpy as np
 
-from .. import params
+from ..core import weights as params
 from . import FormatError
 
 CHILD = Path(__file__).with_name("keras_hdf5_child.py")

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import params
+from ..core import weights as params
 from .keras_config import Cell, Found, Names, Unsuitable
 from .keras_hdf5 import Entry
 

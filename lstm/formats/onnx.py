@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from .. import params
+from ..core import weights as params
 from . import FormatError, onnx_node, onnx_stack, onnx_write
 from .onnx_constants import Constants
 from .onnx_model import Found, Model, parse

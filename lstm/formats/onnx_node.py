@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import activations
+from ..core import activations
 from . import FormatError
 from .onnx_constants import Constants
 from .onnx_model import Found

@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import _kernel, activations
+from .. import _kernel
+from . import activations
 from .architecture import PLAIN, Architecture, Options
 from .checks import real_array
 

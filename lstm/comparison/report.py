@@ -1,4 +1,4 @@
-"""What `lstm.compare` found, for people and for machines."""
+"""What `comparison` found, for people and for machines."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from . import _kernel
-from .compare import Comparison, Difference
-from .config import show_config
+from .. import _kernel
+from ..config import show_config
+from .comparison import Comparison, Difference
 from .machine import blas_threads, cpu_name, machine
 from .text import format_table, format_time, printable
 
 if TYPE_CHECKING:
-    from .model import LSTM
+    from ..model import LSTM
 
 
 def text_report(

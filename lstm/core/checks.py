@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from . import _kernel
+from .. import _kernel
 
 
 def real_array(name: str, value: Any) -> np.ndarray:

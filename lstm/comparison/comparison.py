@@ -23,11 +23,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from . import _kernel
-from .checks import cast
-from .formats import FormatError
-from .formats.npz import read_arrays
-from .model import LSTM, _state_shapes
+from .. import _kernel
+from ..core.checks import cast
+from ..formats import FormatError
+from ..formats.npz import read_arrays
+from ..model import LSTM, _state_shapes
 from .text import printable
 
 TOLERANCE = {np.dtype(np.float32): 5e-6, np.dtype(np.float64): 1e-13}

@@ -10,10 +10,12 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from . import _kernel, params, reference
+from .. import _kernel
+from . import reference
+from . import weights as params
 from .architecture import Architecture
 from .checks import is_usable, usable_rows
-from .params import PackedWeights, Weights
+from .weights import PackedWeights, Weights
 
 Cells: TypeAlias = tuple[PackedWeights | Weights, ...]
 

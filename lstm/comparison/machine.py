@@ -6,7 +6,7 @@ import os
 import platform
 import re
 
-from .config import show_config
+from ..config import show_config
 from .text import printable
 
 

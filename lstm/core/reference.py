@@ -10,7 +10,7 @@ Hochreiter and Schmidhuber (1997) and Gers et al. (2000)::
 with peepholes (Gers and Schmidhuber 2000) and a projection (Sak et al. 2014) where the weights have them.
 
 Shapes: B batch, T time, I input, H hidden, O = features of h. The four gates stand in the order of
-`params.GATES`.
+`weights.GATES`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import numpy as np
 from . import activations
 from .activations import sigmoid as sigmoid
 from .architecture import PLAIN, Options
-from .params import Weights
+from .weights import Weights
 
 
 class Gates(NamedTuple):
