@@ -136,7 +136,7 @@ def run(case: Case, dtype: str, isa: str, repeats: int) -> dict[str, Any]:
 
     sizes = (case.input_size, case.hidden_size, case.batch, case.time)
     net, X, h0, C0, _ = next(compare.grid([sizes], [dtype]))
-    native = net._on_isa(isa)
+    native = LSTM.from_core(net.core.on_isa(isa))
     reference = LSTM.from_state_dict(net.state_dict(), dtype=net.dtype, backend="numpy")
     paths = [lambda: native.forward_sequence(X, h0, C0), lambda: reference.forward_sequence(X, h0, C0)]
     compare.interleaved_times(paths, repeats=3)  # caches and the CPU's clock warm up
@@ -146,7 +146,7 @@ def run(case: Case, dtype: str, isa: str, repeats: int) -> dict[str, Any]:
         "name": case.name,
         **dict(zip(("input_size", "hidden_size", "batch", "time"), sizes, strict=True)),
         "dtype": dtype,
-        "isa": native._isa,
+        "isa": native.core.isa,
         "native_seconds": native_time,
         "numpy_seconds": numpy_time,
         "ratio": ratio,

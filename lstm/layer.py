@@ -5,29 +5,25 @@ Shapes: I input of the layer, H hidden, O features of h.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .core import weights as params
+from .core import weights
 from .core.checks import exact_array, real_array
+from .core.net import Net
 from .core.weights import Weights
-
-if TYPE_CHECKING:
-    from .model import LSTM
 
 
 def _matrix_property(gate: str, name: str) -> property:
     """W of one gate over [h, x], (H, O + I)."""
 
     def get(layer: Layer) -> np.ndarray:
-        return params.gate_matrix(layer._weights(), gate)
+        return weights.gate_matrix(layer._weights(), gate)
 
     def set_(layer: Layer, value: ArrayLike) -> None:
         shape = (layer.hidden_size, layer.state_size + layer.input_size)
         matrix = exact_array(name, value, shape, layer._net.dtype)
-        layer._store(params.with_gate_matrix(layer._weights(), gate, matrix))
+        layer._store(weights.with_gate_matrix(layer._weights(), gate, matrix))
 
     return property(get, set_, doc=f"W_{gate} over [h, x]: (H, O + I). Read-only; assign to set it.")
 
@@ -44,13 +40,13 @@ def _bias_property(gate: str, name: str) -> property:
     """b of one gate, (H, 1)."""
 
     def get(layer: Layer) -> np.ndarray:
-        return params.gate_bias(layer._weights(), gate)
+        return weights.gate_bias(layer._weights(), gate)
 
     def set_(layer: Layer, value: ArrayLike) -> None:
-        if not layer._net.bias:
+        if not layer._net.architecture.bias:
             raise ValueError(f"{name} cannot be set: this LSTM was made with bias=False")
         column = _column(layer, name, value)
-        layer._store(params.with_gate_bias(layer._weights(), gate, column))
+        layer._store(weights.with_gate_bias(layer._weights(), gate, column))
 
     return property(get, set_, doc=f"b_{gate}: (H, 1). Read-only; assign (H, 1) or (H,) to set it.")
 
@@ -59,13 +55,13 @@ def _peephole_property(gate: str, name: str) -> property:
     """p of one gate, (H, 1)."""
 
     def get(layer: Layer) -> np.ndarray:
-        return params.gate_peephole(layer._weights(), gate)
+        return weights.gate_peephole(layer._weights(), gate)
 
     def set_(layer: Layer, value: ArrayLike) -> None:
-        if not layer._net.peephole:
+        if not layer._net.architecture.peephole:
             raise ValueError(f"{name} cannot be set: this LSTM was made with peephole=False")
         column = _column(layer, name, value)
-        layer._store(params.with_gate_peephole(layer._weights(), gate, column))
+        layer._store(weights.with_gate_peephole(layer._weights(), gate, column))
 
     return property(get, set_, doc=f"p_{gate}: (H, 1). Read-only; assign (H, 1) or (H,) to set it.")
 
@@ -98,24 +94,24 @@ class Layer:
 
     __slots__ = ("_cell", "_net")
 
-    def __init__(self, net: LSTM, cell: int) -> None:
+    def __init__(self, net: Net, cell: int) -> None:
         self._net = net
         self._cell = cell
 
     @property
     def input_size(self) -> int:
         """Features of the layer's input, I."""
-        return self._net._architecture.cell_input_size(self._cell)
+        return self._net.architecture.cell_input_size(self._cell)
 
     @property
     def hidden_size(self) -> int:
         """Features of C, H."""
-        return self._net.hidden_size
+        return self._net.architecture.hidden_size
 
     @property
     def state_size(self) -> int:
         """Features of h, O."""
-        return self._net._architecture.state_size
+        return self._net.architecture.state_size
 
     Wf = _matrix_property("f", "Wf")
     Wi = _matrix_property("i", "Wi")
@@ -140,18 +136,18 @@ class Layer:
 
     @Whr.setter
     def Whr(self, value: ArrayLike) -> None:
-        if not self._net.proj_size:
+        if not self._net.architecture.proj_size:
             raise ValueError("Whr cannot be set: this LSTM was made with proj_size=0")
         shape = (self.state_size, self.hidden_size)
         projection = exact_array("Whr", value, shape, self._net.dtype)
         self._store(self._weights()._replace(projection=projection))
 
     def _weights(self) -> Weights:
-        """The weights as plain arrays; to be read only."""
-        return self._net._cell_weights(self._cell)
+        """The weights as NumPy arrays; to be read only."""
+        return self._net.cell_weights(self._cell)
 
     def _store(self, weights: Weights) -> None:
-        self._net._store_cell(self._cell, weights)
+        self._net.set_cell_weights(self._cell, weights)
 
     def __repr__(self) -> str:
-        return f"<layer {self._net._architecture.suffix(self._cell)[1:]} of {self._net!r}>"
+        return f"<layer {self._net.architecture.suffix(self._cell)[1:]} of {self._net.describe('LSTM')}>"

@@ -5,30 +5,25 @@ Shapes: B batch, T time, I input, H hidden, O features of h (proj_size or H), L 
 
 from __future__ import annotations
 
-import copy
 import os
 from collections.abc import Mapping
-from typing import Any, Literal, Self, TypeAlias, overload
+from typing import Any, Literal, Self, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from . import _kernel
-from .core import sequence
-from .core import trace as traces
-from .core import weights as params
-from .core.activations import Plain
-from .core.architecture import Architecture, check
-from .core.checks import cast, check_out, is_usable, positive_size, real_array
+from .core import states
+from .core.activations import ActivationForm
+from .core.architecture import check
+from .core.checks import generator, is_usable, net_dtype, positive_size, real_array
+from .core.net import Net
+from .core.state_dict import from_state_dict, to_state_dict
+from .core.states import States
 from .core.trace import Trace
-from .core.weights import PackedWeights, Weights
+from .core.weights import Parts, initialize
 from .layer import Layer
 from .stream import Stream
-
-States: TypeAlias = tuple[np.ndarray, np.ndarray]
-
-BACKENDS = ("native", "numpy")
-DTYPES = (np.dtype(np.float64), np.dtype(np.float32))
 
 
 def _layer_property(name: str, doc: str) -> property:
@@ -128,9 +123,9 @@ class LSTM:
 
     """
 
-    __slots__ = ("__weakref__", "_architecture", "_backend", "_dtype", "_isa", "_stored")
+    __slots__ = ("__weakref__", "_net")
 
-    _stored: sequence.Cells
+    _net: Net
 
     def __init__(
         self,
@@ -154,96 +149,111 @@ class LSTM:
         architecture = check(
             input_size,
             hidden_size,
-            num_layers,
-            bidirectional,
-            reverse,
-            proj_size,
-            bias,
-            peephole,
-            clip,
-            input_forget,
-            activations,
+            num_layers=num_layers,
+            bidirectional=bidirectional,
+            reverse=reverse,
+            proj_size=proj_size,
+            bias=bias,
+            peephole=peephole,
+            clip=clip,
+            input_forget=input_forget,
+            activations=activations,
         )
-        self._configure(architecture, dtype, backend)
-        self._store(params.initialize(init, _generator(rng), architecture, self._dtype))
+        real = net_dtype(dtype)
+        weights = initialize(init, generator(rng), architecture, real)
+        self._net = Net(Parts(weights, architecture, real), backend)
 
-    def _configure(self, architecture: Architecture, dtype: DTypeLike, backend: str) -> None:
-        self._architecture = architecture
-        self._dtype = _dtype(dtype)
-        if backend not in BACKENDS:
-            raise ValueError(f"backend is {backend!r}, but must be 'native' or 'numpy'")
-        self._backend = backend
-        self._isa = _kernel.DEFAULT_ISA
+    @classmethod
+    def from_core(cls, core: Net) -> Self:
+        """Make an LSTM around an engine, which is then the LSTM's own.
+
+        Parameters
+        ----------
+        core : lstm.core.net.Net
+            As readers of files make it, or the `core` of another LSTM, by its `copy`.
+
+        Returns
+        -------
+        LSTM
+        """
+        net = cls.__new__(cls)
+        net._net = core
+        return net
+
+    @property
+    def core(self) -> Net:
+        """The engine under this class, for the parts of this package that are built upon it."""
+        return self._net
 
     @property
     def input_size(self) -> int:
         """Features of the input, I."""
-        return self._architecture.input_size
+        return self._net.architecture.input_size
 
     @property
     def hidden_size(self) -> int:
         """Hidden units, H."""
-        return self._architecture.hidden_size
+        return self._net.architecture.hidden_size
 
     @property
     def num_layers(self) -> int:
         """Layers, L."""
-        return self._architecture.num_layers
+        return self._net.architecture.num_layers
 
     @property
     def bidirectional(self) -> bool:
         """Whether every layer runs in both directions."""
-        return self._architecture.bidirectional
+        return self._net.architecture.bidirectional
 
     @property
     def reverse(self) -> bool:
         """Whether the net runs from the last step to the first."""
-        return self._architecture.reverse
+        return self._net.architecture.reverse
 
     @property
     def proj_size(self) -> int:
         """Features of h after the projection; 0 where there is none."""
-        return self._architecture.proj_size
+        return self._net.architecture.proj_size
 
     @property
     def bias(self) -> bool:
         """Whether the net has biases."""
-        return self._architecture.bias
+        return self._net.architecture.bias
 
     @property
     def peephole(self) -> bool:
         """Whether the gates see C."""
-        return self._architecture.peephole
+        return self._net.architecture.peephole
 
     @property
     def clip(self) -> float | None:
         """Bound of the gates' sums, or None."""
-        return self._architecture.clip
+        return self._net.architecture.clip
 
     @property
     def input_forget(self) -> bool:
         """Whether f = 1 - i."""
-        return self._architecture.input_forget
+        return self._net.architecture.input_forget
 
     @property
-    def activations(self) -> tuple[Plain, ...] | None:
-        """The three activations of every direction; None for the usual ones."""
-        return self._architecture.named_activations()
+    def activations(self) -> tuple[ActivationForm, ...] | None:
+        """The three activations of every direction; None for the default ones."""
+        return self._net.architecture.activation_forms()
 
     @property
     def dtype(self) -> np.dtype[Any]:
         """Of weights, states and outputs."""
-        return self._dtype
+        return self._net.dtype
 
     @property
     def backend(self) -> str:
         """What computes: "native" or "numpy"."""
-        return self._backend
+        return self._net.backend
 
     @property
     def layers(self) -> tuple[Layer, ...]:
         """Every layer and direction, in the order of the states' first axis."""
-        return tuple(Layer(self, cell) for cell in range(self._architecture.cells))
+        return tuple(Layer(self._net, cell) for cell in range(self._net.architecture.cells))
 
     Wf = _layer_property("Wf", "W_f over [h, x]: (H, O + I). Read-only; assign to set it.")
     Wi = _layer_property("Wi", "W_i over [h, x]: (H, O + I). Read-only; assign to set it.")
@@ -256,42 +266,12 @@ class LSTM:
 
     def _only_layer(self, name: str) -> Layer:
         """The layer of a one-layer, one-direction net; AttributeError for any other."""
-        if self._architecture.cells > 1:
+        if (cells := self._net.architecture.cells) > 1:
             raise AttributeError(
-                f"this LSTM has {self._architecture.cells} layers and directions, each with its own {name}: "
+                f"this LSTM has {cells} layers and directions, each with its own {name}: "
                 f"see net.layers[k].{name}"
             )
-        return Layer(self, 0)
-
-    # What is stored is never changed in place, only replaced: a call that runs in another thread
-    # keeps the weights it started with, and copies of a net share them.
-
-    def _store(self, weights: list[Weights]) -> None:
-        """Keep new weights in the form that the backend computes with."""
-        isa = self._isa if self._backend == "native" else None
-        self._stored = sequence.store(weights, self._architecture, isa)
-
-    def _store_cell(self, cell: int, weights: Weights) -> None:
-        """Keep new weights of one layer and direction."""
-        stored = list(self._stored)
-        stored[cell] = weights
-        if self._backend == "native":
-            stored[cell] = params.pack(weights, self._isa, self._architecture.cell_options(cell))
-        self._stored = tuple(stored)
-
-    def _take(self, weights: list[Weights]) -> None:
-        """Keep weights from elsewhere: cast to the net's dtype, and not shared with their owner."""
-        copy = self._backend != "native"  # packing copies anyway
-        self._store([one.map(lambda array: cast(array, self._dtype, copy=copy)) for one in weights])
-
-    def _cell_weights(self, cell: int) -> Weights:
-        """One layer and direction's weights as plain arrays; to be read only."""
-        stored = self._stored[cell]
-        return params.unpack(stored) if isinstance(stored, PackedWeights) else stored
-
-    def _weights(self) -> list[Weights]:
-        """All weights as plain arrays; to be read only."""
-        return [self._cell_weights(cell) for cell in range(len(self._stored))]
+        return Layer(self._net, 0)
 
     def forward(self, x: ArrayLike, h_prev: ArrayLike, C_prev: ArrayLike) -> States:
         """Compute one time step.
@@ -324,37 +304,23 @@ class LSTM:
         (5,)
 
         """
-        plain = None if self.bidirectional else _kernel.forward_plain(self._stored, x, h_prev, C_prev)
-        if plain is not None:
-            return plain
-        if self.bidirectional:
+        net = self._net
+        if net.architecture.bidirectional:
             raise ValueError(
                 "a bidirectional LSTM has no single step: its second direction starts at the end; "
                 "use forward_sequence"
             )
-        array = real_array("x", x)
-        size = self.input_size
-        if array.shape in ((size,), (size, 1)):
-            batch = None
-            array = array.reshape(1, 1, size)
-        elif array.ndim == 2 and array.shape[1] == size:
-            batch = array.shape[0]
-            array = array[:, np.newaxis]
-        else:
-            raise ValueError(
-                f"x has shape {array.shape}, but this LSTM takes ({size},), ({size}, 1) or (batch, {size})"
-            )
-        # Of one feature, x of (1, 1) is a column and a batch of one.
-        (h, C), shapes = self._states(
-            "h_prev",
-            real_array("h_prev", h_prev),
-            "C_prev",
-            real_array("C_prev", C_prev),
-            batch,
-            is_column=size == 1 and batch is None,
+        # None for whatever is not an everyday call, errors included.
+        result = _kernel.forward_plain(net.cells, x, h_prev, C_prev)
+        if result is not None:
+            return result
+        array, batch, is_column = states.step_input(x, self.input_size)
+        previous = real_array("h_prev", h_prev), real_array("C_prev", C_prev)
+        given = states.initial_states(
+            net.architecture, net.dtype, ("h_prev", "C_prev"), previous, batch, is_column
         )
-        self._run(array, h, C, None)
-        return h.reshape(shapes[0]), C.reshape(shapes[1])
+        net.run(array, given.h, given.C, None)
+        return given.returned()
 
     @overload
     def forward_sequence(
@@ -450,42 +416,26 @@ class LSTM:
         True
 
         """
+        net = self._net
         if lengths is None:
-            plain = _kernel.sequence_plain(self._stored, X, h0, C0, out, self._architecture.reverse)
-            if plain is not None:
-                return (plain[0], plain[1:]) if return_state else plain[0]
-        array, batch = self._inputs(X)
-        shape = (*array.shape[:2], self._architecture.output_size)
-        rows = _lengths(lengths, batch, array.shape[1])
+            result = _kernel.sequence_plain(net.cells, X, h0, C0, out, net.architecture.reverse)
+            if result is not None:
+                return (result[0], result[1:]) if return_state else result[0]
+        array, batch, _ = states.sequence_input(X, self.input_size)
+        shape = (*array.shape[:2], net.architecture.output_size)
+        rows = states.row_lengths(lengths, batch, array.shape[1])
         if out is not None:
-            check_out(out, shape[1:] if batch is None else shape, self._dtype)
-        (h, C), shapes = self._states("h0", h0, "C0", C0, batch)
+            states.check_out(out, shape[1:] if batch is None else shape, net.dtype)
+        given = states.initial_states(net.architecture, net.dtype, ("h0", "C0"), (h0, C0), batch)
         direct = out is not None and is_usable(out) and not np.may_share_memory(out, array)
-        Y = out.view(np.ndarray) if out is not None and direct else np.empty(shape, self._dtype)
+        Y = out.view(np.ndarray) if out is not None and direct else np.empty(shape, net.dtype)
         if batch is None and direct:
             Y = Y[np.newaxis]
-        self._run(array, h, C, Y, rows)
+        net.run(array, given.h, given.C, Y, rows)
         if out is not None and not direct:
             out[...] = Y.reshape(out.shape)
-        result = out if out is not None else Y[0] if batch is None else Y
-        if return_state:
-            return result, (h.reshape(shapes[0]), C.reshape(shapes[1]))
-        return result
-
-    def _inputs(self, X: ArrayLike) -> tuple[np.ndarray, int | None]:
-        """X as (B, T, I), and B, or None where X is a single sequence."""
-        size = self.input_size
-        array = real_array("X", X)
-        if array.ndim not in (2, 3):
-            raise ValueError(
-                f"X has shape {array.shape}, but must be (time, {size}) or (batch, time, {size})"
-            )
-        if array.shape[-1] != size:
-            raise ValueError(
-                f"X has {array.shape[-1]} features a step, but this LSTM takes "
-                f"input_size={size} (X.shape is {array.shape})"
-            )
-        return (array[np.newaxis], None) if array.ndim == 2 else (array, array.shape[0])
+        Y = out if out is not None else Y[0] if batch is None else Y
+        return (Y, given.returned()) if return_state else Y
 
     def trace(
         self,
@@ -519,10 +469,11 @@ class LSTM:
         >>> trace.f.shape
         (1, 20, 5)
         """
-        array, batch = self._inputs(X)
-        rows = _lengths(lengths, batch, array.shape[1])
-        (h, C), _ = self._states("h0", h0, "C0", C0, batch)
-        whole = traces.trace(self._stored, self._architecture, self._dtype, array, h, C, rows)
+        net = self._net
+        array, batch, _ = states.sequence_input(X, self.input_size)
+        rows = states.row_lengths(lengths, batch, array.shape[1])
+        given = states.initial_states(net.architecture, net.dtype, ("h0", "C0"), (h0, C0), batch)
+        whole = net.trace(array, given.h, given.C, rows)
         return Trace(*(values[:, 0] for values in whole)) if batch is None else whole
 
     def stream(self, batch_size: int | None = None) -> Stream:
@@ -551,58 +502,7 @@ class LSTM:
         if self.bidirectional or self.reverse:
             which = "bidirectional=True" if self.bidirectional else "reverse=True"
             raise ValueError(f"an LSTM with {which} starts at the end of a sequence, and a stream has none")
-        return Stream(self, None if batch_size is None else positive_size("batch_size", batch_size))
-
-    def _run(
-        self,
-        X: np.ndarray,
-        h: np.ndarray,
-        C: np.ndarray,
-        Y: np.ndarray | None,
-        lengths: np.ndarray | None = None,
-    ) -> None:
-        """X (B, T, I) of any real dtype, h (L D, B, O), C (L D, B, H) in and out, Y (B, T, D O) or None."""
-        sequence.run(self._stored, self._architecture, self._dtype, X, h, C, Y, lengths)
-
-    def _states(
-        self,
-        h_name: str,
-        h: ArrayLike | None,
-        C_name: str,
-        C: ArrayLike | None,
-        batch: int | None,
-        is_column: bool = False,
-    ) -> tuple[tuple[np.ndarray, np.ndarray], list[tuple[int, ...]]]:
-        """New h (L D, B, O) and C (L D, B, H), zeros where None, and the shapes to return them in.
-
-        A state that is not given comes back in the form of the other one. `is_column`: states of a
-        batch of one are allowed too.
-        """
-        cells, rows = self._architecture.cells, 1 if batch is None else batch
-        sizes = (self._architecture.state_size, self.hidden_size)
-        arrays: list[np.ndarray | None] = []
-        forms = []
-        for name, value, size in ((h_name, h, sizes[0]), (C_name, C, sizes[1])):
-            if value is None:
-                arrays.append(None)
-                continue
-            allowed = _state_shapes(cells, batch, size, is_column)
-            array = real_array(name, value)
-            if array.shape not in allowed:
-                expected = " or ".join(map(str, allowed))
-                raise ValueError(f"{name} has shape {array.shape}, but must be {expected}")
-            arrays.append(array)
-            forms.append(allowed.index(array.shape))
-        states, shapes = [], []
-        for given, size in zip(arrays, sizes, strict=True):
-            if given is None:
-                states.append(np.zeros((cells, rows, size), self._dtype))
-                default = (cells, size) if batch is None else (cells, rows, size)
-                shapes.append(_state_shapes(cells, batch, size, is_column)[forms[0]] if forms else default)
-            else:
-                states.append(cast(given.reshape(cells, rows, size), self._dtype))
-                shapes.append(given.shape)
-        return (states[0], states[1]), shapes
+        return Stream(self._net, None if batch_size is None else positive_size("batch_size", batch_size))
 
     def state_dict(self) -> dict[str, np.ndarray]:
         """Return the weights under PyTorch's names, in its shapes and gate order.
@@ -622,7 +522,7 @@ class LSTM:
         ['weight_ih_l0', 'weight_hh_l0', 'bias_ih_l0', 'bias_hh_l0']
 
         """
-        return params.to_state_dict(self._weights(), self._architecture)
+        return to_state_dict(self._net.parts())
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Set all weights from arrays under PyTorch's names; the two biases are added.
@@ -646,22 +546,13 @@ class LSTM:
         >>> net.load_state_dict(LSTM(3, 5, rng=1).state_dict())
 
         """
-        weights, found, _ = params.from_state_dict(state)
-        names = (
-            "input_size",
-            "hidden_size",
-            "num_layers",
-            "bidirectional",
-            "proj_size",
-            "bias",
-            "peephole",
-        )
-        differing = [n for n in names if getattr(found, n) != getattr(self._architecture, n)]
-        if differing:
-            got = ", ".join(f"{n}={getattr(found, n)}" for n in differing)
-            want = ", ".join(f"{n}={getattr(self._architecture, n)}" for n in differing)
+        parts = from_state_dict(state)
+        given, own = parts.architecture, self._net.architecture
+        if differing := own.differing_sizes(given):
+            got = ", ".join(f"{n}={getattr(given, n)}" for n in differing)
+            want = ", ".join(f"{n}={getattr(own, n)}" for n in differing)
             raise ValueError(f"the state dict is of an LSTM with {got}, but this one has {want}")
-        self._take(weights)
+        self._net.take(parts.weights)
 
     @classmethod
     def from_state_dict(
@@ -703,12 +594,17 @@ class LSTM:
         LSTM(3, 5, dtype=float32)
 
         """
-        weights, found, found_dtype = params.from_state_dict(state)
-        architecture = found.with_options(reverse, clip, input_forget, activations)
-        net = cls.__new__(cls)
-        net._configure(architecture, found_dtype if dtype is None else dtype, backend)
-        net._take(weights)
-        return net
+        parts = from_state_dict(
+            state, reverse=reverse, clip=clip, input_forget=input_forget, activations=activations
+        )
+        return cls._from_parts(parts, dtype, backend)
+
+    @classmethod
+    def _from_parts(cls, parts: Parts, dtype: DTypeLike | None, backend: str) -> Self:
+        """A net of these parts, of another dtype if one is given."""
+        if dtype is not None:
+            parts = parts._replace(dtype=net_dtype(dtype))
+        return cls.from_core(Net(parts, backend))
 
     @classmethod
     def from_torch(
@@ -928,108 +824,20 @@ class LSTM:
 
         formats.save(self, path)
 
-    # Attributes and slots that a subclass adds are carried along; the packed weights belong to one
-    # machine's ISA, so that a pickle holds plain ones.
+    # Attributes and slots that a subclass adds are carried along.
 
     def __getstate__(self) -> tuple[dict[str, Any] | None, dict[str, Any]]:
-        attributes, slots = self._attributes()
-        slots["_stored"] = [tuple(weights) for weights in self._weights()]
-        slots["_architecture"] = self._architecture._asdict()
-        del slots["_isa"]
-        return attributes, slots
-
-    def __setstate__(self, state: tuple[dict[str, Any] | None, dict[str, Any]]) -> None:
-        attributes, slots = state
-        slots = {**slots, "_isa": _kernel.DEFAULT_ISA}
-        slots["_architecture"] = Architecture(**slots["_architecture"])
-        weights = [Weights(*arrays) for arrays in slots.pop("_stored")]
-        self._set_attributes(attributes, slots)
-        self._store(weights)
-
-    def _attributes(self) -> tuple[dict[str, Any] | None, dict[str, Any]]:
-        """The instance's __dict__, if it has one, and its slots."""
-        state: Any = object.__getstate__(self)
-        return state[0], dict(state[1])
-
-    def _set_attributes(self, attributes: dict[str, Any] | None, slots: dict[str, Any]) -> None:
-        """The inverse of `_attributes`."""
-        if attributes:
-            self.__dict__.update(attributes)
-        for name, value in slots.items():
-            setattr(self, name, value)
+        return object.__getstate__(self)  # type: ignore[return-value]
 
     def __copy__(self) -> Self:
         net = type(self).__new__(type(self))
-        net._set_attributes(*self._attributes())
-        return net
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        net = type(self).__new__(type(self))
-        memo[id(self)] = net
-        attributes, slots = self._attributes()
-        memo[id(self._stored)] = self._stored
-        net._set_attributes(*copy.deepcopy((attributes, slots), memo))
-        return net
-
-    def _on_isa(self, isa: str) -> Self:
-        """A copy of this net that runs on another instruction set of this CPU."""
-        net = self.__copy__()
-        net._isa = isa
-        net._store(self._weights())
+        attributes, slots = self.__getstate__()
+        if attributes:
+            net.__dict__.update(attributes)
+        for name, value in slots.items():
+            setattr(net, name, value)
+        net._net = self._net.copy()
         return net
 
     def __repr__(self) -> str:
-        options = [str(self.input_size), str(self.hidden_size)]
-        options += [f"{name}={value!r}" for name, value in self._architecture.described().items()]
-        options += [f"dtype={self._dtype.name}"]
-        options += [] if self._backend == "native" else [f"backend={self._backend!r}"]
-        return f"{type(self).__name__}({', '.join(options)})"
-
-
-def _state_shapes(cells: int, batch: int | None, size: int, is_column: bool) -> list[tuple[int, ...]]:
-    """The shapes that a state of `size` features may have; the same form at the same place for any size."""
-    if batch is not None:
-        return [(batch, size), (1, batch, size)] if cells == 1 else [(cells, batch, size)]
-    shapes: list[tuple[int, ...]] = [(size,), (1, size), (size, 1)] if cells == 1 else [(cells, size)]
-    return [*shapes, (cells, 1, size)] if is_column else shapes
-
-
-def _lengths(lengths: ArrayLike | None, batch: int | None, time: int) -> np.ndarray | None:
-    """Steps of every row, (B,) of intp; None where all rows have all steps."""
-    if lengths is None:
-        return None
-    array = real_array("lengths", lengths)
-    if array.dtype.kind not in "iu" and array.size > 0:
-        raise TypeError(f"lengths has dtype {array.dtype}, but must have one of integers")
-    if batch is None:
-        raise ValueError("lengths is given, but X is a single sequence; it goes with X of (batch, time, ...)")
-    if array.shape != (batch,):
-        raise ValueError(f"lengths has shape {array.shape}, but must be {(batch,)}")
-    if batch and not (int(array.min()) >= 0 and int(array.max()) <= time):
-        raise ValueError(
-            f"lengths has values from {array.min()} to {array.max()}, but they must be from 0 to {time}, "
-            "the steps of X"
-        )
-    rows = array.astype(np.intp)
-    return None if bool((rows == time).all()) else rows
-
-
-def _dtype(value: DTypeLike) -> np.dtype[Any]:
-    """float32 or float64; TypeError for anything else."""
-    try:
-        dtype = np.dtype(value)
-    except (TypeError, ValueError, SyntaxError):
-        raise TypeError(f"dtype is {value!r}, but must be float64 or float32") from None
-    if value is None or dtype not in DTYPES:
-        raise TypeError(f"dtype is {value!r}, but must be float64 or float32")
-    return dtype
-
-
-def _generator(rng: Any) -> np.random.Generator:
-    """The source of random weights for a seed, a generator or None."""
-    try:
-        return np.random.default_rng(rng)
-    except (TypeError, ValueError) as error:
-        raise type(error)(
-            f"rng is {rng!r}, but must be a seed or a numpy.random.Generator: {error}"
-        ) from error
+        return self._net.describe(type(self).__name__)

@@ -5,16 +5,16 @@ Shapes: B batch, T time, I input, H hidden, O features of h, L layers.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from . import _kernel
-from .core.checks import cast, check_out, real_array
-
-if TYPE_CHECKING:
-    from .model import LSTM
+from .core import states
+from .core.checks import real_array
+from .core.net import Net
+from .core.states import States
 
 
 class Stream:
@@ -45,14 +45,12 @@ class Stream:
 
     __slots__ = ("_C", "_batch_size", "_h", "_net", "_scratch")
 
-    def __init__(self, net: LSTM, batch_size: int | None) -> None:
-        rows = 1 if batch_size is None else batch_size
+    def __init__(self, net: Net, batch_size: int | None) -> None:
         self._net = net
         self._batch_size = batch_size
-        architecture = net._architecture
-        self._h = np.zeros((architecture.cells, rows, architecture.state_size), net.dtype)
-        self._C = np.zeros((architecture.cells, rows, architecture.hidden_size), net.dtype)
-        self._scratch = _kernel.StepScratch() if net.backend == "native" else None
+        rows = 1 if batch_size is None else batch_size
+        self._h, self._C = states.zero_states(net.architecture, rows, net.dtype)
+        self._scratch = None if net.isa is None else _kernel.StepScratch()
 
     @property
     def h(self) -> np.ndarray:
@@ -65,7 +63,7 @@ class Stream:
         return self._C[:, 0] if self._batch_size is None else self._C
 
     @property
-    def state(self) -> tuple[np.ndarray, np.ndarray]:
+    def state(self) -> States:
         """A copy of (h, C), to be saved; assigning such a pair restores it.
 
         Examples
@@ -86,14 +84,13 @@ class Stream:
     def state(self, state: tuple[ArrayLike, ArrayLike]) -> None:
         if not isinstance(state, tuple | list) or len(state) != 2:
             raise TypeError(f"state is {type(state).__name__}, but must be a pair of arrays, h and C")
-        h, C = self.h, self.C
-        arrays = real_array("h of the state", state[0]), real_array("C of the state", state[1])
-        for name, array, own in (("h", arrays[0], h), ("C", arrays[1], C)):
-            if array.shape != own.shape:
-                raise ValueError(f"{name} of the state has shape {array.shape}, but must be {own.shape}")
-        new_h, new_C = (cast(array, self._net.dtype) for array in arrays)
-        h[...] = new_h
-        C[...] = new_C
+        names = ("h of the state", "C of the state")
+        values = real_array(names[0], state[0]), real_array(names[1], state[1])
+        given = states.initial_states(
+            self._net.architecture, self._net.dtype, names, values, self._batch_size
+        )
+        self._h[...] = given.h
+        self._C[...] = given.C
 
     def step(self, x: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
         """Advance by one time step.
@@ -122,7 +119,7 @@ class Stream:
         """
         if self._scratch is not None:
             # None for whatever is not an everyday array, errors included.
-            y = self._scratch.step(self._net._stored, x, self._h, self._C, out, self._batch_size is None)
+            y = self._scratch.step(self._net.cells, x, self._h, self._C, out, self._batch_size is None)
             if y is not None:
                 return y
         return self._checked_step(x, out)
@@ -130,14 +127,12 @@ class Stream:
     def _checked_step(self, x: ArrayLike, out: np.ndarray | None) -> np.ndarray:
         """`step` for any array that is allowed, and its errors for those that are not."""
         net = self._net
-        array = real_array("x", x)
-        rows = () if self._batch_size is None else (self._batch_size,)
-        if array.shape != (*rows, net.input_size):
-            raise ValueError(f"x has shape {array.shape}, but this stream takes {(*rows, net.input_size)}")
-        shape = (*rows, net._architecture.state_size)
+        array = states.stream_input("x", x, self._batch_size, net.architecture.input_size)
+        size = net.architecture.state_size
+        shape = (size,) if self._batch_size is None else (self._batch_size, size)
         if out is not None:
-            check_out(out, shape, net.dtype)
-        net._run(array.reshape(-1, 1, net.input_size), self._h, self._C, None)
+            states.check_out(out, shape, net.dtype)
+        net.run(array, self._h, self._C, None)
         y = np.empty(shape, net.dtype) if out is None else out
         y[...] = self._h[-1].reshape(shape)
         return y
@@ -163,23 +158,10 @@ class Stream:
             Where the dtype is not real.
         """
         net = self._net
-        array = real_array("X", X)
-        single = self._batch_size is None
-        rank = 2 if single else 3
-        if (
-            array.ndim != rank
-            or array.shape[-1] != net.input_size
-            or (not single and array.shape[0] != self._batch_size)
-        ):
-            batch = "" if single else f"{self._batch_size}, "
-            raise ValueError(
-                f"X has shape {array.shape}, but this stream takes ({batch}time, {net.input_size})"
-            )
-        if single:
-            array = array[np.newaxis]
-        Y = np.empty((*array.shape[:2], net._architecture.state_size), net.dtype)
-        net._run(array, self._h, self._C, Y)
-        return Y[0] if single else Y
+        array = states.stream_input("X", X, self._batch_size, net.architecture.input_size)
+        Y = np.empty((*array.shape[:2], net.architecture.state_size), net.dtype)
+        net.run(array, self._h, self._C, Y)
+        return Y[0] if self._batch_size is None else Y
 
     def reset(self, rows: Any = None) -> None:
         """Set the state to zeros, as at the start.
@@ -204,14 +186,14 @@ class Stream:
         self._h[:, picked] = 0
         self._C[:, picked] = 0
 
-    def __getstate__(self) -> tuple[LSTM, int | None, np.ndarray, np.ndarray]:
+    def __getstate__(self) -> tuple[Net, int | None, np.ndarray, np.ndarray]:
         return self._net, self._batch_size, self._h, self._C
 
-    def __setstate__(self, state: tuple[LSTM, int | None, np.ndarray, np.ndarray]) -> None:
+    def __setstate__(self, state: tuple[Net, int | None, np.ndarray, np.ndarray]) -> None:
         net, batch_size, h, C = state
         Stream.__init__(self, net, batch_size)
         self._h[...] = h
         self._C[...] = C
 
     def __repr__(self) -> str:
-        return f"{self._net!r}.stream({'' if self._batch_size is None else self._batch_size})"
+        return f"{self._net.describe('LSTM')}.stream({'' if self._batch_size is None else self._batch_size})"

@@ -189,3 +189,8 @@ def awkward_arrays(array: np.ndarray) -> Iterator[tuple[str, Any]]:
     yield "a wider dtype", array.astype(np.longdouble)
     if array.ndim > 1:
         yield "transposed memory", np.moveaxis(np.moveaxis(array, 0, -1).copy(), -1, 0)
+
+
+def on_isa(net: LSTM, isa: str) -> LSTM:
+    """A copy of `net` that runs on another instruction set of this CPU."""
+    return type(net).from_core(net.core.on_isa(isa))

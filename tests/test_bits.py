@@ -26,6 +26,7 @@ from support import (
     assert_same_bits,
     mxcsr,
     needs_mxcsr,
+    on_isa,
     random_case,
     random_net,
 )
@@ -88,7 +89,7 @@ CASES = [
 
 @functools.cache
 def net_of(dtype: Any, shape: Shape, isa: str) -> LSTM:
-    return random_net(np.random.default_rng(shape), shape.I, shape.H, dtype)._on_isa(isa)
+    return on_isa(random_net(np.random.default_rng(shape), shape.I, shape.H, dtype), isa)
 
 
 @functools.cache
@@ -289,7 +290,7 @@ def test_every_way_of_running(isa: str, way: Way, dtype: Any, shape: Shape) -> N
 @pytest.mark.parametrize("isa", EACH_ISA)
 def test_states_without_outputs(isa: str, dtype: Any, shape: Shape) -> None:
     X, h, C = (array.copy() for array in case_of(dtype, shape))
-    _kernel.forward_sequence(net_of(dtype, shape, isa)._stored[0], X, h, C, None)
+    _kernel.forward_sequence(net_of(dtype, shape, isa).core.cells[0], X, h, C, None)
     expected = whole_result(dtype, shape)
     assert_same_bits(h, expected.h)
     assert_same_bits(C, expected.C)
@@ -368,7 +369,7 @@ def test_nan_or_infinity_in_a_weight(name: str, dtype: Any, value: np.ndarray) -
     state[name].ravel()[3] = value
     with np.errstate(invalid="ignore"):  # the two biases are added, one of them signalling
         net = LSTM.from_state_dict(state)
-    results = [whole(net._on_isa(isa), *case_of(dtype, shape)) for isa in _kernel.SUPPORTED_ISAS]
+    results = [whole(on_isa(net, isa), *case_of(dtype, shape)) for isa in _kernel.SUPPORTED_ISAS]
     for result in results:
         assert_same(result, results[0])
     assert_same(single_steps(net, *case_of(dtype, shape)), results[0])
@@ -415,13 +416,13 @@ def test_subnormals_count_as_zero(isa: str, place: str, dtype: Any) -> None:
     subnormal[::3] *= -1
     net, case = amplified(place, subnormal, dtype)
     zero_net, zero_case = amplified(place, np.copysign(0, subnormal).astype(dtype), dtype)
-    result = whole(net._on_isa(isa), *case)
-    assert_same(result, whole(zero_net._on_isa(isa), *zero_case))
+    result = whole(on_isa(net, isa), *case)
+    assert_same(result, whole(on_isa(zero_net, isa), *zero_case))
     assert not result.Y.any()
     # The smallest normal number is none of them.
     if place not in ("C0", "bias_ih_l0"):
         net, case = amplified(place, np.array([limits.smallest_normal]), dtype)
-        assert whole(net._on_isa(isa), *case).Y[:, 0].all()
+        assert whole(on_isa(net, isa), *case).Y[:, 0].all()
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -431,7 +432,7 @@ def test_decaying_state_becomes_zero(isa: str, dtype: Any) -> None:
     hidden_size = 17
     last_power = -int(np.finfo(dtype).minexp)
     state = {name: np.zeros_like(w) for name, w in LSTM(3, hidden_size, dtype=dtype).state_dict().items()}
-    net = LSTM.from_state_dict(state)._on_isa(isa)
+    net = on_isa(LSTM.from_state_dict(state), isa)
     X, h = np.ones((5, 1, 3), dtype), np.ones((5, hidden_size), dtype)
     C = np.ones((5, hidden_size), dtype)
     C[:, ::2] = -1
@@ -508,10 +509,10 @@ def test_software_fma() -> None:
     script = """
 import hashlib
 import numpy as np
-from support import random_case, random_net
+from support import on_isa, random_case, random_net
 for dtype in (np.float32, np.float64):
     rng = np.random.default_rng(0)
-    net = random_net(rng, 131, 17, dtype)._on_isa("generic")
+    net = on_isa(random_net(rng, 131, 17, dtype), "generic")
     case = random_case(rng, 3, 20, 131, 17, dtype)
     Y, state = net.forward_sequence(*case, return_state=True)
     print(hashlib.sha256(b"".join(a.tobytes() for a in (Y, *state))).hexdigest())

@@ -498,7 +498,7 @@ def test_bits_of_a_stream(monkeypatch: pytest.MonkeyPatch, state: str | None) ->
     [
         ("chunks", lambda net, X: X.ndim == 3 and X.shape[1] < 25),
         ("batch rows alone", lambda net, X: X.ndim == 2),
-        (_kernel.SUPPORTED_ISAS[0], lambda net, X: net._isa == _kernel.SUPPORTED_ISAS[0]),
+        (_kernel.SUPPORTED_ISAS[0], lambda net, X: net.core.isa == _kernel.SUPPORTED_ISAS[0]),
     ],
 )
 @pytest.mark.parametrize("output", ["Y", "h_n", "C_n"])

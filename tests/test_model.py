@@ -18,7 +18,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support import DTYPES, EACH_ISA, as_backend, assert_close, assert_same_bits, random_case, random_net
+from support import (
+    DTYPES,
+    EACH_ISA,
+    as_backend,
+    assert_close,
+    assert_same_bits,
+    on_isa,
+    random_case,
+    random_net,
+)
 
 import lstm
 from lstm import LSTM, FormatError, _kernel
@@ -775,10 +784,10 @@ def test_copies_have_the_same_bits_and_are_independent(
 def test_a_pickle_holds_nothing_of_the_machine(isa: str) -> None:
     """The same bytes whatever ISA the weights were packed for."""
     net = make_net(dtype=np.float32)
-    assert pickle.dumps(net._on_isa(isa)) == pickle.dumps(net)
-    twin = pickle.loads(pickle.dumps(net._on_isa(isa)))
+    assert pickle.dumps(on_isa(net, isa)) == pickle.dumps(net)
+    twin = pickle.loads(pickle.dumps(on_isa(net, isa)))
     assert_same_weights(twin, net)
-    assert twin._isa == _kernel.DEFAULT_ISA
+    assert twin.core.isa == _kernel.DEFAULT_ISA
 
 
 def test_pickles_of_both_backends_hold_the_same_weights() -> None:
@@ -849,18 +858,18 @@ def test_a_subclass(tmp_path: Path) -> None:
 def test_weights_are_packed_once(backend: str) -> None:
     """Again only when they change."""
     net = make_net(backend=backend)
-    stored = net._stored
+    stored = net.core.cells
     X, h0, C0 = random_case(np.random.default_rng(10), 2, 4, INPUT, HIDDEN, np.float64)
     net.forward_sequence(X, h0, C0)
     net.forward(X[:, 0], h0, C0)
     _ = net.Wf, net.bo, net.state_dict(), repr(net), pickle.dumps(net)
-    assert net._stored is stored
-    assert copy.copy(net)._stored is stored
+    assert net.core.cells is stored
+    assert copy.copy(net).core.cells is stored
     net.bf = np.ones(HIDDEN)
-    assert net._stored is not stored
-    stored = net._stored
+    assert net.core.cells is not stored
+    stored = net.core.cells
     net.load_state_dict(net.state_dict())
-    assert net._stored is not stored
+    assert net.core.cells is not stored
 
 
 # What is shown
@@ -946,7 +955,7 @@ def run_python(code: str, **environment: str) -> subprocess.CompletedProcess[str
 def test_an_isa_can_be_forced(isa: str) -> None:
     done = run_python(
         "import lstm, numpy as np; net = lstm.LSTM(3, 5); net.forward_sequence(np.ones((2, 3)));"
-        "print(lstm.show_config('dict')['isa'], net._stored[0].isa)",
+        "print(lstm.show_config('dict')['isa'], net.core.cells[0].isa)",
         LSTM_ISA=isa,
     )
     assert (done.stdout, done.stderr) == (f"{isa} {isa}\n", "")

@@ -24,6 +24,7 @@ from support import (
     assert_same_bits,
     awkward_arrays,
     misaligned,
+    on_isa,
     random_case,
     random_net,
 )
@@ -37,7 +38,7 @@ def variants(net: LSTM) -> Iterator[tuple[str, LSTM]]:
     """The same weights on the reference, first, and on every ISA of this CPU."""
     yield "numpy", as_backend(net, "numpy")
     for isa in _kernel.SUPPORTED_ISAS:
-        yield isa, net._on_isa(isa)
+        yield isa, on_isa(net, isa)
 
 
 def flat(result: Any) -> list[np.ndarray]:
@@ -193,7 +194,7 @@ def test_single_steps_of_random_shapes(
 def test_native_equals_recorded_pytorch(case: str, isa: str) -> None:
     with np.load(DATA / "oracles.npz", allow_pickle=False) as archive:
         arrays = {k.split("/")[1]: archive[k] for k in archive.files if k.startswith(f"{case}/")}
-    net = LSTM.from_state_dict({k: a for k, a in arrays.items() if "_l0" in k})._on_isa(isa)
+    net = on_isa(LSTM.from_state_dict({k: a for k, a in arrays.items() if "_l0" in k}), isa)
     assert net.dtype == arrays["X"].dtype
     Y, (h_n, C_n) = net.forward_sequence(arrays["X"], arrays["h0"], arrays["C0"], return_state=True)
     h, C = net.forward(arrays["x"], arrays["h_prev"], arrays["C_prev"])
@@ -1029,7 +1030,7 @@ def test_a_call_that_raises_changes_nothing(backend: str) -> None:
     X, h0, C0 = random_case(rng, BATCH, TIME, INPUT, HIDDEN, np.float64)
     out = np.full((BATCH, TIME, HIDDEN), 7.0)
     weights = {name: array.tobytes() for name, array in net.state_dict().items()}
-    stored = net._stored
+    stored = net.core.cells
     for arguments in (
         {"X": X, "h0": h0[1:], "C0": C0},
         {"X": X, "h0": h0, "C0": C0 * 1j},
@@ -1039,7 +1040,7 @@ def test_a_call_that_raises_changes_nothing(backend: str) -> None:
         kind, _ = outcome(net.forward_sequence, **arguments, out=out)
         assert kind in ("ValueError", "TypeError")
         assert (out == 7).all()
-    assert net._stored is stored
+    assert net.core.cells is stored
     assert {name: array.tobytes() for name, array in net.state_dict().items()} == weights
 
 

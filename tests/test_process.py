@@ -30,6 +30,7 @@ from support import (
     mxcsr,
     needs_mxcsr,
     no_collection,
+    on_isa,
     random_case,
     random_net,
 )
@@ -191,8 +192,10 @@ def calls_of(dtype: Any) -> dict[str, Callable[[], Any]]:
         "forward_sequence of lists": lambda: net.forward_sequence([[1, 2, 3]]),
         "forward that raises": raising(net.forward, X, h, C),
         "forward_sequence that raises": raising(net.forward_sequence, X, misfit),
-        "kernel that raises on h": raising(_kernel.forward_sequence, net._stored[0], X, misfit, C, None),
-        "kernel that raises on Y": raising(_kernel.forward_sequence, net._stored[0], X, h, C, out[..., ::2]),
+        "kernel that raises on h": raising(_kernel.forward_sequence, net.core.cells[0], X, misfit, C, None),
+        "kernel that raises on Y": raising(
+            _kernel.forward_sequence, net.core.cells[0], X, h, C, out[..., ::2]
+        ),
     }
 
 
@@ -232,7 +235,7 @@ def test_no_reference_is_left(dtype: Any) -> None:
     net = random_net(rng, 3, 5, dtype)
     X, h, C = random_case(rng, 2, 3, 3, 5, dtype)
     x, y, out, stream = X[:, 0].copy(), h.copy(), np.empty((2, 3, 5), dtype), net.stream(2)
-    held = [net, net._stored[0], stream, X, x, y, h, C, out, None, X.dtype, type(X)]
+    held = [net, net.core.cells[0], stream, X, x, y, h, C, out, None, X.dtype, type(X)]
 
     def counts() -> list[int]:
         return [sys.getrefcount(thing) for thing in held]
@@ -330,12 +333,12 @@ def test_steps_allocate_nothing(tmp_path: Path) -> None:
         """
 for isa in _kernel.SUPPORTED_ISAS:
     for dtype in (np.float32, np.float64):
-        net = LSTM(3, 17, dtype=dtype)._on_isa(isa)
+        net = LSTM.from_core(LSTM(3, 17, dtype=dtype).core.on_isa(isa))
         for B, steps in ((1, 600), (5, 200), (17, 60), (97, 30)):
             few, many = (arrays(B, T, 3, 17, dtype) for T in (3, steps))
             for what, call in (
-                ("kernel", lambda X, h, C, Y: _kernel.forward_sequence(net._stored[0], X, h, C, Y)),
-                ("states only", lambda X, h, C, Y: _kernel.forward_sequence(net._stored[0], X, h, C, None)),
+                ("kernel", lambda X, h, C, Y: _kernel.forward_sequence(net.core.cells[0], X, h, C, Y)),
+                ("states", lambda X, h, C, Y: _kernel.forward_sequence(net.core.cells[0], X, h, C, None)),
                 ("class", lambda X, h, C, Y: net.forward_sequence(X, h, C, out=Y)),
             ):
                 calls = [counted(lambda: call(*case))[0] for case in (few, many)]
@@ -356,10 +359,10 @@ def test_scratch_memory_is_bounded(tmp_path: Path) -> None:
         """
 for isa in _kernel.SUPPORTED_ISAS:
     for dtype in (np.float32, np.float64):
-        net = LSTM(1, 1, dtype=dtype)._on_isa(isa)
+        net = LSTM.from_core(LSTM(1, 1, dtype=dtype).core.on_isa(isa))
         for B, T in ((200_000, 1), (20_000, 10), (1, 200_000), (15, 20_000)):
             case = arrays(B, T, 1, 1, dtype)
-            calls, bytes = counted(lambda: _kernel.forward_sequence(net._stored[0], *case))
+            calls, bytes = counted(lambda: _kernel.forward_sequence(net.core.cells[0], *case))
             assert 0 < bytes < 600_000, (isa, dtype, B, T, calls, bytes)
 """,
     )
@@ -378,7 +381,7 @@ MODES = [
 def kernel_calls(isa: str, dtype: Any) -> dict[str, Callable[[], Any]]:
     """Every way into the kernel, with arguments that overflow, underflow, are NaN and are inexact."""
     rng = np.random.default_rng(0)
-    net = random_net(rng, 3, 17, dtype)._on_isa(isa)
+    net = on_isa(random_net(rng, 3, 17, dtype), isa)
     X, h, C = random_case(rng, 5, 4, 3, 17, dtype)
     X[0], X[1], C[2], h[3] = np.inf, np.nan, np.finfo(dtype).smallest_normal, np.finfo(dtype).max
     x, stream = X[:, 0].copy(), net.stream(5)
@@ -493,7 +496,7 @@ print((resident() - before) / (4 * 1024 * (256 + 1024 + 1) * 4))
 )
 def test_large_weights_ask_for_huge_pages() -> None:
     """Of a private mapping: a shared one gets none."""
-    hidden = LSTM(8, 512, dtype=np.float32, rng=0)._stored[0].hidden
+    hidden = LSTM(8, 512, dtype=np.float32, rng=0).core.cells[0].hidden
     assert hidden.nbytes == 4 << 20
     address = hidden.ctypes.data
     mappings = re.findall(

@@ -16,8 +16,9 @@ from support import DATA, DTYPES, assert_close, random_case, random_net
 
 from lstm import LSTM
 from lstm.core import reference
-from lstm.core import weights as params
-from lstm.core.architecture import PLAIN
+from lstm.core.architecture import DEFAULT_OPTIONS
+from lstm.core.state_dict import from_state_dict
+from lstm.core.weights import Weights
 
 Case = dict[str, np.ndarray]
 
@@ -45,12 +46,12 @@ def numpy_net(case: Case) -> LSTM:
     return LSTM.from_state_dict(state_dict(case), backend="numpy")
 
 
-def direct_results(case: Case, weights: params.Weights | None = None) -> Case:
+def direct_results(case: Case, weights: Weights | None = None) -> Case:
     """Y, h_n and C_n by lstm.core.reference alone."""
-    weights = weights or params.from_state_dict(state_dict(case))[0][0]
+    weights = weights or from_state_dict(state_dict(case)).weights[0]
     h, C = case["h0"].copy(), case["C0"].copy()
     Y = np.full((*case["X"].shape[:2], h.shape[1]), np.nan, h.dtype)
-    reference.forward_sequence(weights, PLAIN, case["X"], h, C, Y)
+    reference.forward_sequence(weights, DEFAULT_OPTIONS, case["X"], h, C, Y)
     return {"Y": Y, "h_n": h, "C_n": C}
 
 
@@ -131,7 +132,7 @@ def test_unbatched_equals_recorded_pytorch(name: str) -> None:
 def test_swapped_gates_are_seen(name: str, part: str, pair: tuple[int, int]) -> None:
     """Two gates swapped, in one of the three weights only, show at once."""
     case = CASES[name]
-    weights = params.from_state_dict(state_dict(case))[0][0]
+    weights = from_state_dict(state_dict(case)).weights[0]
     order = [0, 1, 2, 3]
     order[pair[0]], order[pair[1]] = pair[1], pair[0]
     swapped = weights._replace(**{part: getattr(weights, part)[order]})

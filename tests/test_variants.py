@@ -34,6 +34,7 @@ from support import (
     assert_same_bits,
     awkward_arrays,
     misaligned,
+    on_isa,
     peak_of,
 )
 from variants import FUNCTIONS, OPTIONS, Mixture, draw, oracle, oracle_trace
@@ -127,7 +128,7 @@ def nets_of(mixture: Mixture) -> Iterator[tuple[str, LSTM]]:
     yield "NumPy", mixture.net(backend="numpy")
     native = mixture.net()
     for isa in _kernel.SUPPORTED_ISAS:
-        yield isa, native._on_isa(isa)
+        yield isa, on_isa(native, isa)
 
 
 # Outputs
@@ -280,7 +281,7 @@ def through_a_net(function: Any, place: str, values: np.ndarray, **options: Any)
     if place != "cell output":
         state["weight_ih_l0"][:] = 1
     net = LSTM.from_state_dict(state, activations=list(functions.values()), **options)
-    net = net if isa is None else net._on_isa(isa)
+    net = net if isa is None else on_isa(net, isa)
     n, dtype = len(values), values.dtype
     X = np.zeros((n, 1, 1), dtype) if place == "cell output" else values.reshape(n, 1, 1)
     C0 = values.reshape(1, n, 1) if place == "cell output" else np.zeros((1, n, 1), dtype)
@@ -376,7 +377,7 @@ def test_nan_and_infinity_in_some_rows(name: str, dtype: Any, isa: str) -> None:
     readable = mixture.net(backend="numpy")
     for lengths in (mixture.lengths, None):
         call = mixture._replace(lengths=lengths)
-        found, generic = call.outputs(net._on_isa(isa)), call.outputs(net._on_isa("generic"))
+        found, generic = call.outputs(on_isa(net, isa)), call.outputs(on_isa(net, "generic"))
         with np.errstate(all="ignore"):
             in_numpy = call.outputs(readable)
         for key, array in found.items():
@@ -388,7 +389,7 @@ def test_nan_and_infinity_in_some_rows(name: str, dtype: Any, isa: str) -> None:
             if lengths is not None:
                 before = clean[key] if key == "Y" else clean[key].swapaxes(0, 1)
                 assert_same_bits(moved[others], before[others], key)
-        trace = net._on_isa(isa).trace(mixture.X, mixture.h0, mixture.C0, lengths=lengths)
+        trace = on_isa(net, isa).trace(mixture.X, mixture.h0, mixture.C0, lengths=lengths)
         for field, array in trace._asdict().items():
             assert_one_nan(array, field)
         for row in (3, 8, 11):
@@ -401,7 +402,7 @@ def test_nan_and_infinity_in_some_rows(name: str, dtype: Any, isa: str) -> None:
                 call.C0[:, one],
                 None if lengths is None else lengths[one],
                 call.state,
-            ).outputs(net._on_isa(isa))
+            ).outputs(on_isa(net, isa))
             assert_same_bits(alone["Y"][0], found["Y"][row])
             assert_same_bits(alone["C_n"][:, 0], found["C_n"][:, row])
 
@@ -428,11 +429,11 @@ def test_the_same_bits_on_every_path(name: str, dtype: Any, isa: str) -> None:
     for batch in BATCHES:
         net, mixture = make(name, dtype, batch)
         assert mixture.lengths is not None
-        net = net._on_isa(isa)
+        net = on_isa(net, isa)
         for row, length in enumerate(mixture.lengths):
             mixture.X[row, length:] = [np.nan, np.inf, 3e38][row % 3]
         found = mixture.outputs(net)
-        for key, array in mixture.outputs(plain_c._on_isa("generic")).items():
+        for key, array in mixture.outputs(on_isa(plain_c, "generic")).items():
             assert_same_bits(found[key], array, f"{batch} rows, {key}")
         out = np.full_like(found["Y"], 7)
         given_out = net.forward_sequence(mixture.X, mixture.h0, mixture.C0, lengths=mixture.lengths, out=out)
@@ -452,7 +453,7 @@ def test_the_same_bits_on_every_path(name: str, dtype: Any, isa: str) -> None:
 def test_the_same_bits_step_by_step(name: str, batch: int, dtype: Any, isa: str) -> None:
     """A sequence at once, by forward, by a stream's steps and chunks, and in chunks of forward_sequence."""
     net, mixture = make(name, dtype, batch)
-    net = net._on_isa(isa)
+    net = on_isa(net, isa)
     X, h0, C0 = mixture.X, mixture.h0, mixture.C0
     Y, (h_n, C_n) = net.forward_sequence(X, h0, C0, return_state=True)
     h, C = h0, C0
@@ -512,8 +513,8 @@ def test_a_trace_has_the_same_bits_on_every_isa(name: str, dtype: Any, isa: str)
     for batch in (1, 20, 100):
         net, mixture = make(name, dtype, batch)
         call = mixture.X, mixture.h0, mixture.C0
-        expected = net._on_isa("generic").trace(*call)
-        for field, values in net._on_isa(isa).trace(*call)._asdict().items():
+        expected = on_isa(net, "generic").trace(*call)
+        for field, values in on_isa(net, isa).trace(*call)._asdict().items():
             assert_same_bits(values, getattr(expected, field), f"{batch} rows, {field}")
         alone = net.trace(mixture.X[-1:], mixture.h0[:, -1:], mixture.C0[:, -1:])
         for field, values in alone._asdict().items():
@@ -528,7 +529,7 @@ def test_nets_of_one_tile(isa: str, hidden: int, batch: int, dtype: Any) -> None
     """Nets small enough for a tile to do many time steps: all gates, with lengths and without."""
     rng = np.random.default_rng(hidden)
     options: dict[str, Any] = {"bidirectional": True, "peephole": True, "init": "pytorch"}
-    net = LSTM(3, hidden, **options, rng=rng, dtype=dtype)._on_isa(isa)
+    net = on_isa(LSTM(3, hidden, **options, rng=rng, dtype=dtype), isa)
     plain = LSTM.from_state_dict(net.state_dict(), backend="numpy")
     X = rng.standard_normal((batch, 9, 3)).astype(dtype)
     h0, C0 = (rng.uniform(-1, 1, (2, batch, hidden)).astype(dtype) for _ in range(2))

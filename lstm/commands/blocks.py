@@ -48,7 +48,7 @@ class Plan(NamedTuple):
 def plan(net: LSTM, features: Reader, block: int | None) -> Plan:
     """Blocks of `block` steps of all rows together; None: as many as take BLOCK_BYTES."""
     batch, time, size = features.shape if len(features.shape) == 3 else (1, *features.shape)
-    output_size = net._architecture.output_size
+    output_size = net.core.architecture.output_size
     if block is None:
         step = size * features.dtype.itemsize + output_size * net.dtype.itemsize
         block = max(1, BLOCK_BYTES // step)
@@ -68,11 +68,13 @@ def run(
     """Read, compute and write every block; the states given become those after the last step."""
     if plan.steps_in_all == 0:
         return
-    sizes = (net._architecture.state_size, net.hidden_size)
+    sizes = (net.core.architecture.state_size, net.hidden_size)
     for rows in _slices(plan.batch, plan.rows, False):
         count = rows.stop - rows.start
         h, C = (
-            np.zeros((net._architecture.cells, count, size), net.dtype) if state is None else state[:, rows]
+            np.zeros((net.core.architecture.cells, count, size), net.dtype)
+            if state is None
+            else state[:, rows]
             for state, size in zip((given.h, given.C), sizes, strict=True)
         )
         for steps in _slices(plan.time, plan.steps, net.reverse):

@@ -155,12 +155,12 @@ def _write(net: LSTM, path: str, module: ModuleType) -> None:
 
 def _lost(net: LSTM, written: LSTM) -> str:
     """What a written file does not hold of the net, in words; nothing where all is there."""
-    first, second = net._architecture.described(), written._architecture.described()
+    first, second = net.core.architecture.changed_arguments(), written.core.architecture.changed_arguments()
     for name in ("dtype", "num_layers", *first, *second):
         value, other = getattr(net, name), getattr(written, name)
         if _in_dtype(value, net) != _in_dtype(other, net):
             return f"{name}={value!r}, which would become {other!r}"
-    for weights, others in zip(net._weights(), written._weights(), strict=True):
+    for weights, others in zip(net.core.parts().weights, written.core.parts().weights, strict=True):
         if not _same_bits(weights, others):
             return "the weights"
     return ""

@@ -174,7 +174,7 @@ def _net_report(net: LSTM) -> dict[str, Any]:
     return {
         "net": repr(net),
         **{name: getattr(net, name) for name in OPTIONS},
-        "output_size": net._architecture.output_size,
+        "output_size": net.core.architecture.output_size,
         "dtype": net.dtype.name,
         "parameters": sum(layer["parameters"] for layer in layers),
         "layers": layers,
@@ -185,14 +185,14 @@ def _layers(net: LSTM) -> list[dict[str, Any]]:
     """Name, shapes and number of parameters of every layer and direction."""
     import math
 
-    from ..core.weights import _cell_shapes
+    from ..core.state_dict import cell_shapes
 
     layers = []
-    for cell in range(net._architecture.cells):
-        suffix = net._architecture.suffix(cell)
+    for cell in range(net.core.architecture.cells):
+        suffix = net.core.architecture.suffix(cell)
         shapes = {
             name.removesuffix(suffix).replace("bias_ih", "bias"): shape
-            for name, shape in _cell_shapes(net._architecture, cell).items()
+            for name, shape in cell_shapes(net.core.architecture, cell).items()
             if not name.startswith("bias_hh")
         }
         count = sum(math.prod(shape) for shape in shapes.values())

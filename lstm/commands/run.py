@@ -140,7 +140,7 @@ def _given(net: LSTM, arguments: argparse.Namespace, features: npy.Reader) -> Gi
     """The other inputs, all checked by the net's own checks, in its own words."""
     import numpy as np
 
-    from ..model import _lengths
+    from ..core.states import initial_states, row_lengths, sequence_input
 
     files = {name: getattr(arguments, name) for name in ("lengths", "h0", "C0")}
     arrays = {name: None if path is None else read(_whole, path) for name, path in files.items()}
@@ -149,24 +149,26 @@ def _given(net: LSTM, arguments: argparse.Namespace, features: npy.Reader) -> Gi
         files["h0"] = files["C0"] = arguments.state_in
     try:
         # Takes no memory, whatever its shape.
-        _, batch = net._inputs(np.broadcast_to(np.zeros((), features.dtype), features.shape))
+        X = np.broadcast_to(np.zeros((), features.dtype), features.shape)
+        batch = sequence_input(X, net.input_size).batch
     except (ValueError, TypeError) as error:
         raise UnusableError(f"{arguments.features}: {error}") from error
     steps = features.shape[-2]
     try:
-        lengths = _lengths(arrays["lengths"], batch, steps)
+        lengths = row_lengths(arrays["lengths"], batch, steps)
     except (ValueError, TypeError) as error:
         raise UnusableError(f"{files['lengths']}: {error}") from error
     if arrays["h0"] is None and arrays["C0"] is None and arguments.state_out is None:
         return Given(lengths, None, None, [])
     try:
-        (h, C), shapes = net._states("h0", arrays["h0"], "C0", arrays["C0"], batch)
+        values = arrays["h0"], arrays["C0"]
+        states = initial_states(net.core.architecture, net.dtype, ("h0", "C0"), values, batch)
     except (ValueError, TypeError) as error:
         named = " and ".join(dict.fromkeys(files[name] for name in ("h0", "C0") if files[name]))
         raise UnusableError(f"{named}: {error}") from error
     except MemoryError as error:
         raise UnusableError("there is not enough memory for the states of all rows") from error
-    return Given(lengths, h, C, shapes)
+    return Given(lengths, states.h, states.C, [states.h_shape, states.C_shape])
 
 
 def _whole(path: str) -> np.ndarray:

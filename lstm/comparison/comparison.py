@@ -25,9 +25,10 @@ from numpy.typing import ArrayLike
 
 from .. import _kernel
 from ..core.checks import cast
+from ..core.states import check_state, initial_states, sequence_input, state_shapes
 from ..formats import FormatError
 from ..formats.npz import read_arrays
-from ..model import LSTM, _state_shapes
+from ..model import LSTM
 from .text import printable
 
 TOLERANCE = {np.dtype(np.float32): 5e-6, np.dtype(np.float64): 1e-13}
@@ -238,7 +239,7 @@ def model_cases(net: LSTM, shapes: Iterable[tuple[int, int]] = MODEL_SHAPES) -> 
 
 def _random_case(net: LSTM, batch: int, steps: int, rng: np.random.Generator) -> Case:
     """X (B, T, I), h0 (L D, B, O), C0 (L D, B, H): all distinct and h0 within ±1, as every h is."""
-    cells, size = net._architecture.cells, net._architecture.state_size
+    cells, size = net.core.architecture.cells, net.core.architecture.state_size
     return Case(
         net,
         rng.standard_normal((batch, steps, net.input_size)).astype(net.dtype),
@@ -281,10 +282,9 @@ def make_case(
     """
     if net.backend != "native":
         raise ValueError(f"net has backend {net.backend!r}, but must have 'native'")
-    # The net's own checks, in its own words.
-    array, batch = net._inputs(X)
-    (h, C), _ = net._states("h0", h0, "C0", C0, batch)
-    shape = (*np.shape(X)[:-1], net._architecture.output_size)
+    array, batch, _ = sequence_input(X, net.input_size)
+    h, C, _, _ = initial_states(net.core.architecture, net.dtype, ("h0", "C0"), (h0, C0), batch)
+    shape = (*np.shape(X)[:-1], net.core.architecture.output_size)
     outputs = {}
     for entry, output in (recorded or {}).items():
         _check_recorded(net, entry, output, shape)
@@ -296,11 +296,9 @@ def make_case(
 def _check_recorded(net: LSTM, entry: str, array: np.ndarray, shape: tuple[int, ...]) -> None:
     """ValueError where a recorded output is not shaped as the net's own, whose Y has `shape`."""
     batch = shape[0] if len(shape) == 3 else None
-    size = net._architecture.state_size if ENTRIES[entry] == "h_n" else net.hidden_size
-    allowed = [shape] if ENTRIES[entry] == "Y" else _state_shapes(net._architecture.cells, batch, size, False)
-    if array.shape not in allowed:
-        expected = " or ".join(map(str, allowed))
-        raise ValueError(f"{entry} has shape {array.shape}, but must be {expected}")
+    size = net.core.architecture.state_size if ENTRIES[entry] == "h_n" else net.hidden_size
+    allowed = [shape] if ENTRIES[entry] == "Y" else state_shapes(net.core.architecture.cells, batch, size)
+    check_state(entry, array, allowed)
 
 
 # The comparison
@@ -338,7 +336,7 @@ def compare_case(case: Case, *, seconds: float = SECONDS) -> Comparison:
         batch=case.X.shape[0],
         time=case.X.shape[1],
         dtype=net.dtype.name,
-        isa=net._isa,
+        isa=str(net.core.isa),
         differences={
             name: largest_difference(outputs[name], array) for name, array in expected._asdict().items()
         },
@@ -392,7 +390,7 @@ def run_whole(case: Case) -> Outputs:
 
 def run_single_steps(case: Case) -> Outputs:
     """A call of `forward` for each time step."""
-    Y = np.empty((*case.X.shape[:2], case.net._architecture.output_size), case.net.dtype)
+    Y = np.empty((*case.X.shape[:2], case.net.core.architecture.output_size), case.net.dtype)
     h, C = case.h0, case.C0
     for t in range(case.X.shape[1]):
         h, C = case.net.forward(case.X[:, t], h, C)
@@ -402,7 +400,7 @@ def run_single_steps(case: Case) -> Outputs:
 
 def run_stream(case: Case) -> Outputs:
     """A `Stream` that takes one time step after the other."""
-    Y = np.empty((*case.X.shape[:2], case.net._architecture.output_size), case.net.dtype)
+    Y = np.empty((*case.X.shape[:2], case.net.core.architecture.output_size), case.net.dtype)
     stream = case.net.stream(len(case.X))
     stream.h[...], stream.C[...] = case.h0, case.C0
     for t in range(case.X.shape[1]):
@@ -453,14 +451,14 @@ def ways_of(net: LSTM) -> dict[str, Callable[[Case], Outputs]]:
 def _isas_that_differ(case: Case) -> list[str]:
     """The ISAs of this CPU whose bits are not those of the one that the net runs on."""
     whole = run_whole(case)
-    isas = [isa for isa in _kernel.SUPPORTED_ISAS if isa != case.net._isa]
-    nets = {isa: case.net._on_isa(isa) for isa in isas}
+    isas = [isa for isa in _kernel.SUPPORTED_ISAS if isa != case.net.core.isa]
+    nets = {isa: LSTM.from_core(case.net.core.on_isa(isa)) for isa in isas}
     return [isa for isa, net in nets.items() if not _same_bits(run_whole(case._replace(net=net)), whole)]
 
 
 def _isa_part(case: Case) -> Case:
     """The first batch rows and time steps of a case, LARGEST_ISA_WORK at most."""
-    net = case.net._architecture
+    net = case.net.core.architecture
     inputs = sum(net.cell_input_size(k) + net.state_size for k in range(net.cells))
     work = 4 * net.hidden_size * inputs
     rows = min(len(case.X), max(1, LARGEST_ISA_WORK // work))

@@ -1,4 +1,4 @@
-"""The activation functions of the ONNX LSTM operator: names, default parameters, and plain NumPy.
+"""The activation functions of the ONNX LSTM operator: names, default parameters, and how NumPy computes them.
 
 The order of `ACTIVATIONS` is that of ``LSTM_SIGMOID …`` in csrc/lstm_kernels.h. All functions take and
 give arrays of any shape.
@@ -13,7 +13,7 @@ import numpy as np
 
 from .checks import finite_number
 
-Plain: TypeAlias = str | tuple[str, float] | tuple[str, float, float]
+ActivationForm: TypeAlias = str | tuple[str, float] | tuple[str, float, float]
 Function: TypeAlias = Callable[[np.ndarray, float, float], np.ndarray]
 
 
@@ -67,8 +67,12 @@ ACTIVATIONS: dict[str, Definition] = {
     "Softplus": Definition(None, None, lambda z, alpha, beta: np.logaddexp(z, z.dtype.type(0))),
 }
 
-USUAL = (Activation("Sigmoid", 1.0, 0.0), Activation("Tanh", 1.0, 0.0), Activation("Tanh", 1.0, 0.0))
-"""Gates, candidate and cell output of the plain equations."""
+DEFAULT_ACTIVATIONS = (
+    Activation("Sigmoid", 1.0, 0.0),
+    Activation("Tanh", 1.0, 0.0),
+    Activation("Tanh", 1.0, 0.0),
+)
+"""Gates, candidate and cell output of the default equations."""
 
 _SPELLING = {name.lower(): name for name in ACTIVATIONS}
 
@@ -113,9 +117,9 @@ def _parameter(name: str, which: str, value: Any, default: float | None, unused:
 
 
 def parse(given: Any, directions: int) -> tuple[Activation, ...]:
-    """Three activations a direction from names or (name, alpha, beta) tuples; the usual ones for None."""
+    """Three activations a direction from names or (name, alpha, beta) tuples; the default ones for None."""
     if given is None:
-        return USUAL * directions
+        return DEFAULT_ACTIVATIONS * directions
     expected = f"{3 * directions} of them, such as ('Sigmoid', 'Tanh', 'Tanh')"
     if isinstance(given, str) or not isinstance(given, Iterable):
         raise TypeError(f"activations is {given!r}, but must be {expected}")
@@ -131,7 +135,7 @@ def parse(given: Any, directions: int) -> tuple[Activation, ...]:
     return tuple(parsed)
 
 
-def plain(activation: Activation) -> Plain:
+def form_of(activation: Activation) -> ActivationForm:
     """The form in which users see it: a name, or a tuple of it and the parameters that it has."""
     definition = ACTIVATIONS[activation.name]
     if definition.alpha is None:

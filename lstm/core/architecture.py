@@ -1,5 +1,7 @@
 """What a net is made of, apart from its weights: sizes, layers, directions and the variant of the equations.
 
+`Architecture` is the one list of sizes and options; whoever needs their names takes them from here.
+
 Sizes: I input, H hidden, O = proj_size or H, L layers, D directions.
 """
 
@@ -10,23 +12,26 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import activations
-from .activations import Activation, Plain
+from .activations import DEFAULT_ACTIVATIONS, Activation, ActivationForm
 from .checks import finite_number, positive_size
+
+OPTIONS = ("reverse", "clip", "input_forget", "activations")
+"""Fields of an `Architecture` that the arrays of a state dict do not tell."""
 
 
 class Options(NamedTuple):
-    """How one layer and direction differs from the plain equations."""
+    """How one layer and direction differs from the default equations."""
 
     clip: float | None = None
     input_forget: bool = False
-    activations: tuple[Activation, ...] = activations.USUAL  # gates, candidate, cell output
+    activations: tuple[Activation, ...] = DEFAULT_ACTIVATIONS  # gates, candidate, cell output
 
 
-PLAIN = Options()
+DEFAULT_OPTIONS = Options()
 
 
 class Architecture(NamedTuple):
-    """The checked arguments of an `LSTM`."""
+    """The checked sizes and options of a net, under the names of the arguments of `LSTM`."""
 
     input_size: int
     hidden_size: int
@@ -38,7 +43,7 @@ class Architecture(NamedTuple):
     peephole: bool = False
     clip: float | None = None
     input_forget: bool = False
-    activations: tuple[Activation, ...] = activations.USUAL  # three a direction
+    activations: tuple[Activation, ...] = DEFAULT_ACTIVATIONS  # three a direction
 
     @property
     def directions(self) -> int:
@@ -77,79 +82,76 @@ class Architecture(NamedTuple):
         """What PyTorch's names of one of the L D cells end in."""
         return f"_l{cell // self.directions}" + ("_reverse" if cell % self.directions else "")
 
-    def with_options(
-        self, reverse: Any = False, clip: Any = None, input_forget: Any = False, activations: Any = None
-    ) -> Architecture:
-        """The same sizes with what a state dict does not tell; TypeError or ValueError where it is wrong."""
-        sizes = (self.input_size, self.hidden_size, self.num_layers, self.bidirectional)
-        return check(
-            *sizes, reverse, self.proj_size, self.bias, self.peephole, clip, input_forget, activations
-        )
+    def arguments(self) -> dict[str, Any]:
+        """All sizes and options as `LSTM` takes them: `check` gives this architecture back."""
+        return {**self._asdict(), "activations": self.activation_forms()}
 
-    def described(self) -> dict[str, Any]:
-        """What differs from the defaults, by argument name, as a user would write it."""
-        default = Architecture(self.input_size, self.hidden_size)
-        options = {
-            name: value
-            for name, value in self._asdict().items()
-            if name != "activations" and value != getattr(default, name)
-        }
-        if (named := self.named_activations()) is not None:
-            options["activations"] = named
-        return options
+    def options(self) -> dict[str, Any]:
+        """The arguments of `OPTIONS`: what a state dict does not tell."""
+        arguments = self.arguments()
+        return {name: arguments[name] for name in OPTIONS}
 
-    def named_activations(self) -> tuple[Plain, ...] | None:
-        """The activations as users see them; None for the usual ones."""
-        if self.activations == activations.USUAL * self.directions:
+    def with_options(self, **options: Any) -> Architecture:
+        """The same sizes with other `OPTIONS`; TypeError or ValueError for wrong ones."""
+        if unknown := options.keys() - set(OPTIONS):
+            raise TypeError(f"{', '.join(sorted(unknown))}: no such option; there are {', '.join(OPTIONS)}")
+        return check(**{**self.arguments(), **options})
+
+    def changed_arguments(self) -> dict[str, Any]:
+        """The arguments that differ from the defaults, without the two sizes that have none."""
+        default = Architecture(self.input_size, self.hidden_size).arguments()
+        return {name: value for name, value in self.arguments().items() if value != default[name]}
+
+    def differing_sizes(self, other: Architecture) -> list[str]:
+        """Names of the fields that the arrays of a state dict tell and in which `other` differs."""
+        mine, others = self._asdict(), other._asdict()
+        return [name for name in self._fields if name not in OPTIONS and mine[name] != others[name]]
+
+    def activation_forms(self) -> tuple[ActivationForm, ...] | None:
+        """The activations as users write them; None for the default ones."""
+        if self.activations == DEFAULT_ACTIVATIONS * self.directions:
             return None
-        return tuple(activations.plain(a) for a in self.activations)
+        return tuple(activations.form_of(a) for a in self.activations)
 
 
-def check(
-    input_size: Any,
-    hidden_size: Any,
-    num_layers: Any,
-    bidirectional: Any,
-    reverse: Any,
-    proj_size: Any,
-    bias: Any,
-    peephole: Any,
-    clip: Any,
-    input_forget: Any,
-    activation_names: Any,
-) -> Architecture:
-    """The architecture of these arguments; TypeError or ValueError where there is none."""
-    flags = {
-        "bidirectional": bidirectional,
-        "reverse": reverse,
-        "bias": bias,
-        "peephole": peephole,
-        "input_forget": input_forget,
-    }
-    for name, flag in flags.items():
-        if not isinstance(flag, bool | np.bool_):
-            raise TypeError(f"{name} is {flag!r}, but must be True or False")
-    if bidirectional and reverse:
+def check(input_size: Any, hidden_size: Any, **arguments: Any) -> Architecture:
+    """The architecture of these arguments, defaults for those left out.
+
+    TypeError or ValueError, which name the argument, what it is and what was expected, if there is none.
+    """
+    given: dict[str, Any] = {**Architecture._field_defaults, "activations": None, **arguments}
+    if unknown := given.keys() - set(Architecture._fields):
+        raise TypeError(f"an LSTM has no argument {', '.join(sorted(unknown))}")
+    flags = {name: _flag(name, given[name]) for name in FLAGS}
+    if flags["bidirectional"] and flags["reverse"]:
         raise ValueError("reverse is True, but a bidirectional net has both directions already")
     hidden = positive_size("hidden_size", hidden_size)
     return Architecture(
-        positive_size("input_size", input_size),
-        hidden,
-        positive_size("num_layers", num_layers),
-        bool(bidirectional),
-        bool(reverse),
-        _projection(proj_size, hidden),
-        bool(bias),
-        bool(peephole),
-        _clip(clip),
-        bool(input_forget),
-        activations.parse(activation_names, 2 if bidirectional else 1),
+        input_size=positive_size("input_size", input_size),
+        hidden_size=hidden,
+        num_layers=positive_size("num_layers", given["num_layers"]),
+        proj_size=_projection(given["proj_size"], hidden),
+        clip=_bound("clip", given["clip"]),
+        activations=activations.parse(given["activations"], 2 if flags["bidirectional"] else 1),
+        **flags,
     )
+
+
+FLAGS = ("bidirectional", "reverse", "bias", "peephole", "input_forget")
+
+
+def _flag(name: str, value: Any) -> bool:
+    """True or False."""
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name} is {value!r}, but must be True or False")
+    return bool(value)
 
 
 def _projection(proj_size: Any, hidden_size: int) -> int:
     """0, or a size below that of the cell, as PyTorch has it."""
-    if isinstance(proj_size, int | np.integer) and not isinstance(proj_size, bool) and proj_size == 0:
+    if isinstance(proj_size, int | np.integer) and not isinstance(proj_size, bool) and proj_size <= 0:
+        if proj_size < 0:
+            raise ValueError(f"proj_size is {proj_size}, but must be 0 (no projection) or a positive size")
         return 0
     size = positive_size("proj_size", proj_size)
     if size >= hidden_size:
@@ -157,11 +159,11 @@ def _projection(proj_size: Any, hidden_size: int) -> int:
     return size
 
 
-def _clip(clip: Any) -> float | None:
+def _bound(name: str, value: Any) -> float | None:
     """None or a positive finite number."""
-    if clip is None:
+    if value is None:
         return None
-    number = finite_number("clip", clip)
+    number = finite_number(name, value)
     if not number > 0:
-        raise ValueError(f"clip is {clip!r}, but must be positive and finite")
+        raise ValueError(f"{name} is {value!r}, but must be positive and finite")
     return number

@@ -1,4 +1,4 @@
-"""What is asked of arrays before anything is computed, and the messages where it is not met."""
+"""Checks of arrays and numbers before anything is computed, and their messages."""
 
 from __future__ import annotations
 
@@ -90,15 +90,25 @@ def usable_rows(array: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
     return cast(array, dtype)
 
 
-def check_out(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-    """Raise where results of this shape and dtype cannot be written into `out`."""
-    if not isinstance(out, np.ndarray):
-        raise TypeError(f"out is a {type(out).__name__}, but must be a numpy.ndarray")
-    if out.dtype != dtype:
-        raise TypeError(f"out has dtype {out.dtype}, but must have the net's, {dtype}")
-    if out.shape != shape:
-        raise ValueError(f"out has shape {out.shape}, but must be {shape}")
-    if isinstance(out, np.ma.MaskedArray):
-        raise TypeError("out is a masked array, whose mask would hide results; give its data")
-    if not out.flags.writeable:
-        raise ValueError("out is read-only")
+DTYPES = (np.dtype(np.float64), np.dtype(np.float32))
+
+
+def net_dtype(value: Any) -> np.dtype[Any]:
+    """float32 or float64; TypeError for anything else."""
+    try:
+        dtype = np.dtype(value)
+    except (TypeError, ValueError, SyntaxError):
+        raise TypeError(f"dtype is {value!r}, but must be float64 or float32") from None
+    if value is None or dtype not in DTYPES:
+        raise TypeError(f"dtype is {value!r}, but must be float64 or float32")
+    return dtype  # type: ignore[no-any-return]
+
+
+def generator(rng: Any) -> np.random.Generator:
+    """The source of random numbers for a seed, a generator or None (SPEC 7)."""
+    try:
+        return np.random.default_rng(rng)
+    except (TypeError, ValueError) as error:
+        raise type(error)(
+            f"rng is {rng!r}, but must be a seed or a numpy.random.Generator: {error}"
+        ) from error

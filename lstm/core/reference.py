@@ -1,4 +1,4 @@
-"""The LSTM in plain NumPy, to be read beside the equations; the native kernel is held to it.
+"""The LSTM in NumPy alone, to be read next to the equations; the native kernel is held to it.
 
 Notation and equations are those of Christopher Olah, "Understanding LSTM Networks" (2015), after
 Hochreiter and Schmidhuber (1997) and Gers et al. (2000)::
@@ -21,7 +21,7 @@ import numpy as np
 
 from . import activations
 from .activations import sigmoid as sigmoid
-from .architecture import PLAIN, Options
+from .architecture import DEFAULT_OPTIONS, Options
 from .weights import Weights
 
 
@@ -53,7 +53,7 @@ def _bounded(z: np.ndarray, options: Options) -> np.ndarray:
 
 
 def gates(
-    weights: Weights, products: np.ndarray, h: np.ndarray, C: np.ndarray, options: Options = PLAIN
+    weights: Weights, products: np.ndarray, h: np.ndarray, C: np.ndarray, options: Options = DEFAULT_OPTIONS
 ) -> Gates:
     """products (4, B, H), h (B, O), C (B, H) -> i, f, g, o and the new C, each (B, H)."""
     at_gates, at_candidate, _ = options.activations
@@ -74,7 +74,7 @@ def gates(
 
 
 def step(
-    weights: Weights, products: np.ndarray, h: np.ndarray, C: np.ndarray, options: Options = PLAIN
+    weights: Weights, products: np.ndarray, h: np.ndarray, C: np.ndarray, options: Options = DEFAULT_OPTIONS
 ) -> tuple[np.ndarray, Gates]:
     """products (4, B, H), h (B, O), C (B, H) -> h (B, O) and the gates: one time step."""
     values = gates(weights, products, h, C, options)

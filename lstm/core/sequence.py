@@ -1,4 +1,4 @@
-"""The way of a sequence through layers, directions and, where memory asks for it, chunks of time.
+"""Runs a sequence through layers, directions and, if memory asks for it, chunks of time.
 
 Shapes: B batch, T time, I input, H hidden, O features of h, L layers, D directions.
 """
@@ -12,23 +12,16 @@ import numpy as np
 
 from .. import _kernel
 from . import reference
-from . import weights as params
 from .architecture import Architecture
 from .checks import is_usable, usable_rows
-from .weights import PackedWeights, Weights
+from .packing import PackedWeights
+from .weights import Weights
 
 Cells: TypeAlias = tuple[PackedWeights | Weights, ...]
 
 # Elements of X that are converted at a time where it is not of the net's dtype or oddly laid out, and of
 # what one layer gives to the next.
 CHUNK_ELEMENTS = 1 << 18
-
-
-def store(weights: list[Weights], architecture: Architecture, isa: str | None) -> Cells:
-    """The L D weights in the form that a backend computes with: packed for an ISA, or as they are."""
-    if isa is None:
-        return tuple(weights)
-    return tuple(params.pack(one, isa, architecture.cell_options(k)) for k, one in enumerate(weights))
 
 
 def run(

@@ -28,7 +28,7 @@ class Trace(NamedTuple):
     h: np.ndarray
 
 
-def trace(
+def trace_cells(
     cells: Cells,
     architecture: Architecture,
     dtype: np.dtype[Any],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from ..core import weights as params
+from ..core import state_dict as states_of
 
 FIRST = "weight_hh_l0"
 FIRST_OF_CELL = "weight_hh"  # nn.LSTMCell has no layers
@@ -82,7 +82,7 @@ def _names(shapes: Mapping[str, tuple[int, ...]], prefix: str) -> dict[str, str]
     if prefix + FIRST not in shapes:
         return {f"{name}_l0": prefix + name for name in CELL_NAMES if prefix + name in shapes}
     own = {name.removeprefix(prefix): name for name in shapes if name.startswith(prefix)}
-    return {name: full for name, full in own.items() if params.NAME.fullmatch(name)}
+    return {name: full for name, full in own.items() if states_of.NAME.fullmatch(name)}
 
 
 def _listed(
@@ -93,7 +93,7 @@ def _listed(
     for prefix, names in sorted(found.items()):
         rows = shapes[names[FIRST]][0]
         inputs = shapes.get(names.get("weight_ih_l0", ""), (0, 0))[-1:]
-        layers = 1 + max(int(match[2]) for name in names if (match := params.NAME.fullmatch(name)))
+        layers = 1 + max(int(match[2]) for name in names if (match := states_of.NAME.fullmatch(name)))
         sizes = f"input_size={inputs[0] if inputs else '?'}, hidden_size={rows // 4}"
         described.append(f"{prefix!r} ({sizes}, {layers} layer{'s' * (layers > 1)})")
     rest = len(described) - 10

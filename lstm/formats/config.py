@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from .. import model
-from ..core import weights as params
+from ..core import state_dict as states_of
 from . import FormatError
 
 VERSION = 1
@@ -31,7 +31,9 @@ OPTIONS = ("reverse", "clip", "input_forget", "activations")
 
 def describe(net: model.LSTM) -> dict[str, Any]:
     """The configuration of a net, to be written as JSON."""
-    options = {name: getattr(net, name) for name in OPTIONAL if name in net._architecture.described()}
+    options = {
+        name: getattr(net, name) for name in OPTIONAL if name in net.core.architecture.changed_arguments()
+    }
     return {
         "version": VERSION,
         "input_size": net.input_size,
@@ -74,7 +76,7 @@ def build(
     """The net of a state dict and a parsed configuration, {} where the file has none."""
     options = {name: config[name] for name in OPTIONS if name in config}
     try:
-        _, found, dtype = params.from_state_dict(state)
+        _, found, dtype = states_of.from_state_dict(state)
     except (ValueError, TypeError) as error:
         raise FormatError(f"{path}: {error}") from error
     told = {**found._asdict(), "dtype": dtype.name}

@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING, Any, Literal, NoReturn
 
 import numpy as np
 
-from ..core import weights as params
+from ..core import state_dict as states_of
 from . import FormatError, keras_config, keras_files
 from .keras_config import Found, Names, Object
 from .keras_hdf5 import File
@@ -110,7 +110,7 @@ def load(
     _check_pick(layer)
     with _opened(path) as (hdf5, layers, feeds):
         state, options = assemble(pick(layers, feeds, layer), hdf5.arrays)
-        params.from_state_dict(state)[1].with_options(**options)
+        states_of.from_state_dict(state).architecture.with_options(**options)
     return model.LSTM.from_state_dict(state, **options, backend=backend)
 
 

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from ..core.activations import Plain
+from ..core.activations import ActivationForm
 
 Object = dict[str, Any]
 Names = tuple[str, ...]
@@ -77,7 +77,7 @@ USED = {
     "use_bias",
 }
 
-FUNCTIONS: dict[str, Plain] = {
+FUNCTIONS: dict[str, ActivationForm] = {
     "elu": ("Elu", 1.0),
     "hard_sigmoid": ("HardSigmoid", 1 / 6, 0.5),
     "leaky_relu": ("LeakyRelu", 0.2),
@@ -88,7 +88,7 @@ FUNCTIONS: dict[str, Plain] = {
     "softsign": "Softsign",
     "tanh": "Tanh",
 }
-KERAS_2_HARD_SIGMOID: Plain = ("HardSigmoid", 0.2, 0.5)
+KERAS_2_HARD_SIGMOID: ActivationForm = ("HardSigmoid", 0.2, 0.5)
 
 
 class Cell(NamedTuple):
@@ -98,7 +98,7 @@ class Cell(NamedTuple):
     group: str  # where its weights stand within those of the model, as Keras 3 names it
     units: int
     use_bias: bool
-    functions: tuple[Plain, Plain]  # of the gates; of candidate and output
+    functions: tuple[ActivationForm, ActivationForm]  # of the gates; of candidate and output
 
 
 class Found(NamedTuple):
@@ -362,7 +362,7 @@ def _check_options(config: Object) -> None:
             raise Unsuitable(f"has the option {name}={value!r:.100}, which is not supported")
 
 
-def function(value: Any, version: int) -> Plain:
+def function(value: Any, version: int) -> ActivationForm:
     """An activation as Keras describes it, under the name that the ONNX operator has for it."""
     if value is None:
         return FUNCTIONS["linear"]

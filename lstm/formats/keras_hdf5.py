@@ -17,7 +17,7 @@ from typing import IO, Any, NamedTuple, NoReturn, Self
 
 import numpy as np
 
-from ..core import weights as params
+from ..core import memory as memories
 from . import FormatError
 
 CHILD = Path(__file__).with_name("keras_hdf5_child.py")
@@ -92,7 +92,7 @@ class File:
 
     def _read(self, size: int) -> memoryview:
         """Exactly `size` bytes of the process's answer."""
-        memory = params.memory(size)
+        memory = memories.memory(size)
         filled = 0
         while filled < size:
             count = self._process.stdout.readinto(memory.data[filled:])  # type: ignore[union-attr]

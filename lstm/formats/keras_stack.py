@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..core import weights as params
+from ..core import memory as memories
 from .keras_config import Cell, Found, Names, Unsuitable
 from .keras_hdf5 import Entry
 
@@ -167,7 +167,7 @@ def assemble(
 
 def _transposed(matrix: np.ndarray) -> np.ndarray:
     """(K, 4H) to (4H, K) in memory of its own, so that the matrix can go before the next one comes."""
-    copy = params.memory(matrix.nbytes).view(matrix.dtype).reshape(matrix.shape[::-1])
+    copy = memories.memory(matrix.nbytes).view(matrix.dtype).reshape(matrix.shape[::-1])
     copy[...] = matrix.T
     return copy
 

@@ -17,7 +17,8 @@ from typing import Any, Literal
 import numpy as np
 
 from .. import model
-from ..core import weights as params
+from ..core import memory as memories
+from ..core import state_dict
 from . import FormatError, config
 from .writing import replacing
 
@@ -65,7 +66,7 @@ def load(path: str | os.PathLike[str], backend: Literal["native", "numpy"]) -> m
 
 def is_entry(name: str) -> bool:
     """Whether a net's file may have an entry of this name."""
-    return name == CONFIG or params.NAME.fullmatch(name) is not None
+    return name == CONFIG or state_dict.NAME.fullmatch(name) is not None
 
 
 class _Reader(io.BufferedReader):
@@ -135,7 +136,7 @@ def _read_array(where: str, archive: zipfile.ZipFile, entry: zipfile.ZipInfo, bu
     claimed, told = count * dtype.itemsize, f"shape {str(shape)[:LONGEST_SHOWN]} of {dtype}"
     if start + claimed > entry.file_size or claimed > budget:
         raise FormatError(f"{where} claims {told}, {claimed} bytes, which the file does not hold")
-    memory = params.memory(claimed)
+    memory = memories.memory(claimed)
     filled = 0
     with archive.open(entry) as file:
         file.read(start)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from ..core import weights as params
+from ..core import state_dict as states_of
 from . import FormatError, onnx_node, onnx_stack, onnx_write
 from .onnx_constants import Constants
 from .onnx_model import Found, Model, parse
@@ -47,7 +47,7 @@ def read(
     for k, arrays in enumerate(layers):
         state |= onnx_node.state_dict(arrays, k)
     try:
-        params.from_state_dict(state)[1].with_options(**options)
+        states_of.from_state_dict(state).architecture.with_options(**options)
     except (ValueError, TypeError) as error:
         raise FormatError(f"{where}: {error}") from error
     return state, options

@@ -115,7 +115,7 @@ def _activations(where: str, given: dict[str, Any], directions: int) -> list[Any
         for which, default in (("alpha", definition.alpha), ("beta", definition.beta)):
             if default is not None and left[which]:
                 parameters[which] = float(left[which].pop(0))
-        parsed.append(activations.plain(activations.canonical(name, **parameters)))
+        parsed.append(activations.form_of(activations.canonical(name, **parameters)))
     for which, values in left.items():
         if values:
             raise FormatError(

@@ -1,0 +1,156 @@
+"""The engine: a net's architecture, its weights as a backend computes with them, and what it computes.
+
+Shapes: B batch, T time, I input, H hidden, O features of h, L layers, D directions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Self
+
+import numpy as np
+
+from .. import _kernel
+from . import sequence
+from .architecture import Architecture
+from .checks import cast
+from .packing import PackedWeights, pack, unpack
+from .trace import Trace, trace_cells
+from .weights import Parts, Weights
+
+BACKENDS = ("native", "numpy")
+
+
+class Net:
+    """What a net is and computes, without arguments to check or shapes to guess.
+
+    Parameters
+    ----------
+    parts : Parts
+        Weights of any real dtype, which are cast to the net's and not shared with their owner.
+    backend : {"native", "numpy"}
+        The compiled kernel, or the readable reference of `lstm.core.reference`.
+
+    Attributes
+    ----------
+    architecture : Architecture
+    dtype : numpy.dtype
+        Of weights, states and outputs: float32 or float64.
+    isa : str or None
+        The instruction set that the weights are packed for; None for the NumPy backend.
+    cells : tuple
+        The weights of the L D layers and directions: `PackedWeights`, or `Weights` for the NumPy backend.
+        What is stored is never changed in place, only replaced: a call that runs in another thread keeps
+        the weights it started with, and copies of a net share them.
+    """
+
+    __slots__ = ("__weakref__", "architecture", "cells", "dtype", "isa")
+
+    architecture: Architecture
+    cells: sequence.Cells
+    dtype: np.dtype[Any]
+    isa: str | None
+
+    def __init__(self, parts: Parts, backend: str = "native") -> None:
+        if backend not in BACKENDS:
+            raise ValueError(f"backend is {backend!r}, but must be 'native' or 'numpy'")
+        self.architecture = parts.architecture
+        self.dtype = parts.dtype
+        self.isa = _kernel.DEFAULT_ISA if backend == "native" else None
+        self.take(parts.weights)
+
+    @property
+    def backend(self) -> str:
+        """What computes: "native" or "numpy"."""
+        return "numpy" if self.isa is None else "native"
+
+    def take(self, weights: Sequence[Weights]) -> None:
+        """Keep weights from elsewhere: cast to the net's dtype, and not shared with their owner."""
+        copy = self.isa is None  # packing copies anyway
+        self._store([one.map(lambda array: cast(array, self.dtype, copy=copy)) for one in weights])
+
+    def _store(self, weights: Sequence[Weights]) -> None:
+        self.cells = tuple(self._stored(cell, one) for cell, one in enumerate(weights))
+
+    def _stored(self, cell: int, weights: Weights) -> PackedWeights | Weights:
+        """One layer and direction's weights in the form that the backend computes with."""
+        if self.isa is None:
+            return weights
+        return pack(weights, self.isa, self.architecture.cell_options(cell))
+
+    def set_cell_weights(self, cell: int, weights: Weights) -> None:
+        """Keep new weights, of the net's dtype, of one layer and direction."""
+        cells = list(self.cells)
+        cells[cell] = self._stored(cell, weights)
+        self.cells = tuple(cells)
+
+    def cell_weights(self, cell: int) -> Weights:
+        """One layer and direction's weights as NumPy arrays; to be read only."""
+        stored = self.cells[cell]
+        return unpack(stored) if isinstance(stored, PackedWeights) else stored
+
+    def parts(self) -> Parts:
+        """What the net is made of; the arrays are to be read only."""
+        weights = [self.cell_weights(cell) for cell in range(len(self.cells))]
+        return Parts(weights, self.architecture, self.dtype)
+
+    def run(
+        self,
+        X: np.ndarray,
+        h: np.ndarray,
+        C: np.ndarray,
+        Y: np.ndarray | None,
+        lengths: np.ndarray | None = None,
+    ) -> None:
+        """X (B, T, I) of any real dtype, h (L D, B, O), C (L D, B, H) in and out, Y (B, T, D O) or None."""
+        sequence.run(self.cells, self.architecture, self.dtype, X, h, C, Y, lengths)
+
+    def trace(self, X: np.ndarray, h: np.ndarray, C: np.ndarray, lengths: np.ndarray | None) -> Trace:
+        """X (B, T, I) of any real dtype, h (L D, B, O), C (L D, B, H) in and out: (L D, B, T, ...) each."""
+        return trace_cells(self.cells, self.architecture, self.dtype, X, h, C, lengths)
+
+    def copy(self) -> Self:
+        """A net of its own that shares the weights until either one's are set."""
+        net = type(self).__new__(type(self))
+        net.architecture, net.dtype, net.isa, net.cells = self.architecture, self.dtype, self.isa, self.cells
+        return net
+
+    def on_isa(self, isa: str) -> Self:
+        """A copy of this net that runs on another instruction set of this CPU."""
+        net = self.copy()
+        net.isa = isa
+        net._store(self.parts().weights)
+        return net
+
+    def __copy__(self) -> Self:
+        return self.copy()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self.copy()
+
+    # Packed weights belong to one machine's ISA, so that a pickle holds NumPy arrays.
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {
+            "architecture": self.architecture._asdict(),
+            "dtype": self.dtype,
+            "backend": self.backend,
+            "weights": [tuple(weights) for weights in self.parts().weights],
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        weights = [Weights(*arrays) for arrays in state["weights"]]
+        Net.__init__(
+            self, Parts(weights, Architecture(**state["architecture"]), state["dtype"]), state["backend"]
+        )
+
+    def describe(self, name: str) -> str:
+        """The call of the class `name` that makes such a net."""
+        sizes = [str(self.architecture.input_size), str(self.architecture.hidden_size)]
+        options = [f"{key}={value!r}" for key, value in self.architecture.changed_arguments().items()]
+        options += [f"dtype={self.dtype.name}"]
+        options += [] if self.isa is not None else [f"backend={self.backend!r}"]
+        return f"{name}({', '.join(sizes + options)})"
+
+    def __repr__(self) -> str:
+        return self.describe(type(self).__name__)

@@ -1,0 +1,168 @@
+"""The one rule of the shapes of x, X, states, lengths and out, and the messages for what does not fit.
+
+Shapes: B batch, T time, I input, H hidden, O features of h, L layers, D directions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from .architecture import Architecture
+from .checks import cast, real_array
+
+Shape: TypeAlias = tuple[int, ...]
+States: TypeAlias = tuple[np.ndarray, np.ndarray]
+
+
+class Input(NamedTuple):
+    """x or X as the core computes with it."""
+
+    array: np.ndarray  # (B, T, I), of any real dtype
+    batch: int | None  # B, or None for a single row
+    is_column: bool = False  # (1, 1) for one feature: a column, or a batch of one
+
+
+def step_input(x: ArrayLike, size: int) -> Input:
+    """x (I,), (I, 1) or (B, I) of one time step."""
+    array = real_array("x", x)
+    if array.shape in ((size,), (size, 1)):
+        return Input(array.reshape(1, 1, size), None, is_column=size == 1)
+    if array.ndim == 2 and array.shape[1] == size:
+        return Input(array[:, np.newaxis], array.shape[0])
+    raise ValueError(
+        f"x has shape {array.shape}, but this LSTM takes ({size},), ({size}, 1) or (batch, {size})"
+    )
+
+
+def sequence_input(X: ArrayLike, size: int) -> Input:
+    """X (T, I) or (B, T, I)."""
+    array = real_array("X", X)
+    if array.ndim not in (2, 3):
+        raise ValueError(f"X has shape {array.shape}, but must be (time, {size}) or (batch, time, {size})")
+    if array.shape[-1] != size:
+        raise ValueError(
+            f"X has {array.shape[-1]} features a step, but this LSTM takes "
+            f"input_size={size} (X.shape is {array.shape})"
+        )
+    return Input(array[np.newaxis], None) if array.ndim == 2 else Input(array, array.shape[0])
+
+
+def stream_input(name: str, value: ArrayLike, batch: int | None, size: int) -> np.ndarray:
+    """(B, T, I) from x (I,) or X (T, I), for a stream of a batch (B, I) or (B, T, I); `name` is x or X."""
+    array = real_array(name, value)
+    rows = () if batch is None else (batch,)
+    time = () if name == "x" else array.shape[-2:-1]
+    if array.shape != (*rows, *time, size) or len(time) != (name == "X"):
+        expected = ", ".join([*map(str, rows), *(["time"] if name == "X" else []), str(size)])
+        comma = "," if "," not in expected else ""
+        raise ValueError(f"{name} has shape {array.shape}, but this stream takes ({expected}{comma})")
+    return array.reshape(1 if batch is None else batch, *(time or (1,)), size)
+
+
+def state_shapes(cells: int, batch: int | None, size: int, is_column: bool = False) -> list[Shape]:
+    """The shapes that a state of `size` features may have; the same form at the same place for any size."""
+    if batch is not None:
+        return [(batch, size), (1, batch, size)] if cells == 1 else [(cells, batch, size)]
+    shapes: list[Shape] = [(size,), (1, size), (size, 1)] if cells == 1 else [(cells, size)]
+    return [*shapes, (cells, 1, size)] if is_column else shapes
+
+
+def check_state(name: str, value: ArrayLike, allowed: Sequence[Shape]) -> np.ndarray:
+    """A state of one of the `allowed` shapes, of any real dtype."""
+    array = real_array(name, value)
+    if array.shape not in allowed:
+        raise ValueError(f"{name} has shape {array.shape}, but must be {' or '.join(map(str, allowed))}")
+    return array
+
+
+def zero_states(architecture: Architecture, rows: int, dtype: np.dtype[Any]) -> States:
+    """H (L D, B, O) and C (L D, B, H) before the first step."""
+    cells = architecture.cells
+    return (
+        np.zeros((cells, rows, architecture.state_size), dtype),
+        np.zeros((cells, rows, architecture.hidden_size), dtype),
+    )
+
+
+class InitialStates(NamedTuple):
+    """States before the first step, as the core computes with them, and the shapes to return them in."""
+
+    h: np.ndarray  # (L D, B, O), new
+    C: np.ndarray  # (L D, B, H), new
+    h_shape: Shape
+    C_shape: Shape
+
+    def returned(self) -> States:
+        """The states, which the core has overwritten with the last ones, in the caller's shapes."""
+        return self.h.reshape(self.h_shape), self.C.reshape(self.C_shape)
+
+
+def initial_states(
+    architecture: Architecture,
+    dtype: np.dtype[Any],
+    names: tuple[str, str],
+    values: tuple[ArrayLike | None, ArrayLike | None],
+    batch: int | None,
+    is_column: bool = False,
+) -> InitialStates:
+    """h and C of a call, zeros for None, cast to `dtype`.
+
+    A state that is not given comes back in the form of the other one; with the L D axis if neither is.
+    `is_column`: states of a batch of one are allowed too.
+    """
+    cells, rows = architecture.cells, 1 if batch is None else batch
+    sizes = (architecture.state_size, architecture.hidden_size)
+    allowed = [state_shapes(cells, batch, size, is_column) for size in sizes]
+    checked = [
+        None if value is None else check_state(name, value, shapes)
+        for name, value, shapes in zip(names, values, allowed, strict=True)
+    ]
+    forms = [s.index(array.shape) for s, array in zip(allowed, checked, strict=True) if array is not None]
+    arrays, returned = [], []
+    for array, size, shapes in zip(checked, sizes, allowed, strict=True):
+        if array is not None:
+            arrays.append(cast(array.reshape(cells, rows, size), dtype))
+            returned.append(array.shape)
+            continue
+        arrays.append(np.zeros((cells, rows, size), dtype))
+        default = (cells, size) if batch is None else (cells, rows, size)
+        returned.append(shapes[forms[0]] if forms else default)
+    return InitialStates(arrays[0], arrays[1], returned[0], returned[1])
+
+
+def row_lengths(lengths: ArrayLike | None, batch: int | None, time: int) -> np.ndarray | None:
+    """Steps of every row, (B,) of intp; None if all rows have all steps."""
+    if lengths is None:
+        return None
+    array = real_array("lengths", lengths)
+    if array.dtype.kind not in "iu" and array.size > 0:
+        raise TypeError(f"lengths has dtype {array.dtype}, but must have one of integers")
+    if batch is None:
+        raise ValueError("lengths is given, but X is a single sequence; it goes with X of (batch, time, ...)")
+    if array.shape != (batch,):
+        raise ValueError(f"lengths has shape {array.shape}, but must be {(batch,)}")
+    if batch and not (int(array.min()) >= 0 and int(array.max()) <= time):
+        raise ValueError(
+            f"lengths has values from {array.min()} to {array.max()}, but they must be from 0 to {time}, "
+            "the steps of X"
+        )
+    rows = array.astype(np.intp)
+    return None if bool((rows == time).all()) else rows
+
+
+def check_out(out: Any, shape: Shape, dtype: np.dtype[Any]) -> None:
+    """Raise if results of this shape and dtype cannot be written into `out`."""
+    if not isinstance(out, np.ndarray):
+        raise TypeError(f"out is a {type(out).__name__}, but must be a numpy.ndarray")
+    if out.dtype != dtype:
+        raise TypeError(f"out has dtype {out.dtype}, but must have the net's, {dtype}")
+    if out.shape != shape:
+        raise ValueError(f"out has shape {out.shape}, but must be {shape}")
+    if isinstance(out, np.ma.MaskedArray):
+        raise TypeError("out is a masked array, whose mask would hide results; give its data")
+    if not out.flags.writeable:
+        raise ValueError("out is read-only")
