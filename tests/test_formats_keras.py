@@ -24,7 +24,7 @@ from support import DATA, ROOT, assert_close, assert_same_bits
 
 import lstm
 from lstm import LSTM, FormatError
-from lstm.formats import keras_config, keras_hdf5, keras_hdf5_child
+from lstm.formats.keras import description, hdf5, hdf5_child
 
 h5py = pytest.importorskip("h5py")
 
@@ -379,7 +379,7 @@ def write_model(path: Path, model: dict[str, Any], version: str = "3.15.1") -> N
         features = I
         used: dict[str, int] = {}
         for layer in model["config"]["layers"]:
-            kind = keras_config.snake_case(layer["class_name"])
+            kind = description.snake_case(layer["class_name"])
             used[kind] = used.get(kind, -1) + 1
             group = f"layers/{kind}" + (f"_{used[kind]}" if used[kind] else "")
             for place, shapes in shapes_of(layer, features):
@@ -750,7 +750,7 @@ def deep(file: Any) -> None:
 
 
 def crowded(file: Any) -> None:
-    for k in range(keras_hdf5_child.MOST_OBJECTS + 1):
+    for k in range(hdf5_child.MOST_OBJECTS + 1):
         file["crowd"] if k else file.create_group("crowd")
         file["crowd"][str(k)] = file["layers"]
 
@@ -1013,8 +1013,8 @@ sys.stdout.buffer.flush()
 time.sleep(1)
 """
     (tmp_path / "child.py").write_text(code)
-    monkeypatch.setattr(keras_hdf5, "CHILD", tmp_path / "child.py")
-    monkeypatch.setattr(keras_hdf5, "SECONDS", 1.0)
+    monkeypatch.setattr(hdf5, "CHILD", tmp_path / "child.py")
+    monkeypatch.setattr(hdf5, "SECONDS", 1.0)
     with pytest.raises(FormatError, match=message):
         lstm.load(good(tmp_path / "m.h5"))
 
@@ -1022,7 +1022,7 @@ time.sleep(1)
 def test_the_process_is_bounded(tmp_path: Path) -> None:
     """Memory and CPU time of it: the limits hold in the very process."""
     code = """
-import sys, lstm.formats.keras_hdf5_child as child
+import sys, lstm.formats.keras.hdf5_child as child
 child.limit(1000)
 if sys.argv[1] == "memory":
     try:

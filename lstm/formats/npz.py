@@ -19,7 +19,7 @@ import numpy as np
 from .. import model
 from ..core import memory as memories
 from ..core import state_dict
-from . import FormatError, config
+from . import FormatError, lstm_entry
 from .writing import replacing
 
 CONFIG = "lstm"
@@ -47,7 +47,7 @@ PLAIN_DTYPE = re.compile(r"'([<>|=]?[fiubU][0-9]{1,9})'", re.ASCII)
 def save(net: model.LSTM, path: str | os.PathLike[str]) -> None:
     """Write the net's state dict and configuration, uncompressed; an old file is replaced whole."""
     with replacing(path) as partial, open(partial, "wb") as file:
-        _write_arrays(file, {CONFIG: np.array(json.dumps(config.describe(net))), **net.state_dict()})
+        _write_arrays(file, {CONFIG: np.array(json.dumps(lstm_entry.describe(net))), **net.state_dict()})
 
 
 def _write_arrays(file: io.BufferedWriter, arrays: dict[str, np.ndarray]) -> None:
@@ -61,7 +61,7 @@ def _write_arrays(file: io.BufferedWriter, arrays: dict[str, np.ndarray]) -> Non
 def load(path: str | os.PathLike[str], backend: Literal["native", "numpy"]) -> model.LSTM:
     """The net of a file as `save` writes it, or of a bare state dict."""
     arrays = read_arrays(path, is_entry)
-    return config.build(os.fspath(path), arrays, _config(path, arrays.pop(CONFIG, None)), backend)
+    return lstm_entry.build(os.fspath(path), arrays, _config(path, arrays.pop(CONFIG, None)), backend)
 
 
 def is_entry(name: str) -> bool:
@@ -191,4 +191,4 @@ def _config(path: str | os.PathLike[str], entry: np.ndarray | None) -> dict[str,
         raise FormatError(f"{where} is {entry.dtype} of shape {entry.shape}, but must be one text")
     if entry.nbytes > 4 * LONGEST_CONFIG:
         raise FormatError(f"{where} has over {LONGEST_CONFIG} characters")
-    return config.parse(where, str(entry[()]))
+    return lstm_entry.parse(where, str(entry[()]))

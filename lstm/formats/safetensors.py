@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from .. import model
-from . import FormatError, candidates, config
+from . import FormatError, candidates, lstm_entry
 from .writing import replacing
 
 CONFIG = "lstm"
@@ -37,7 +37,7 @@ def save(net: model.LSTM, path: str | os.PathLike[str]) -> None:
     library = _library()
     with replacing(path) as partial:
         library.numpy.save_file(
-            net.state_dict(), partial, metadata={CONFIG: json.dumps(config.describe(net))}
+            net.state_dict(), partial, metadata={CONFIG: json.dumps(lstm_entry.describe(net))}
         )
 
 
@@ -70,8 +70,8 @@ def load(
         where = f"{name}: metadata {CONFIG!r}"
         if len(metadata[CONFIG]) > LONGEST_CONFIG:
             raise FormatError(f"{where} has over {LONGEST_CONFIG} characters")
-        found = config.parse(where, metadata[CONFIG])
-    return config.build(name, state, found, backend)
+        found = lstm_entry.parse(where, metadata[CONFIG])
+    return lstm_entry.build(name, state, found, backend)
 
 
 def _read(path: str, file: Any, key: str, dtype: str) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The process that keras_hdf5 starts for each file, forked from one that has imported h5py already.
+"""The process that reads an HDF5 file, forked from one that has imported h5py already.
 
 Starting Python and importing h5py takes a hundred times as long as reading a small file. The forked process
 runs the same program under the same limits; test_broken.py gives a few files to the started one too.
@@ -12,11 +12,11 @@ import sys
 import warnings
 from typing import Any
 
-from lstm.formats import keras_hdf5
+from lstm.formats.keras import hdf5
 
 
 class Process:
-    """What `keras_hdf5` uses of subprocess.Popen."""
+    """What `hdf5` uses of subprocess.Popen."""
 
     def __init__(self, descriptor: int, size: int) -> None:
         theirs_in, ours_out = os.pipe()
@@ -46,7 +46,7 @@ class Process:
 def _serve(descriptor: int, size: int, given: int, answers: int, others: tuple[int, ...]) -> None:
     """Run the program on these two pipes; never return."""
     try:
-        from lstm.formats import keras_hdf5_child
+        from lstm.formats.keras import hdf5_child
 
         for other in others:
             os.close(other)
@@ -56,7 +56,7 @@ def _serve(descriptor: int, size: int, given: int, answers: int, others: tuple[i
         sys.stdin, sys.stdout = os.fdopen(0, "r"), os.fdopen(1, "w")
         sys.argv = ["", str(descriptor), str(size)]
         warnings.simplefilter("default")
-        keras_hdf5_child.main()
+        hdf5_child.main()
         sys.stdout.flush()
         os._exit(0)
     except BaseException:
@@ -64,7 +64,7 @@ def _serve(descriptor: int, size: int, given: int, answers: int, others: tuple[i
 
 
 def install() -> None:
-    """Let keras_hdf5 fork from here on."""
+    """Let it fork from here on."""
     import faulthandler
 
     import h5py  # noqa: F401
@@ -72,5 +72,5 @@ def install() -> None:
     # The clock that bounds the process is a thread; what is forked does without it.
     warnings.filterwarnings("ignore", ".*use of fork", DeprecationWarning)
     faulthandler.disable()  # a crash of the forked process is told by its status
-    keras: Any = keras_hdf5
+    keras: Any = hdf5
     keras._start = Process

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from . import FormatError
+from .. import FormatError
 
 # Graphs within nodes and calls of functions, one in the other; the parser stops at some 30 graphs itself.
 DEEPEST = 50

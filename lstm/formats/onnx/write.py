@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .onnx_model import library
-from .onnx_node import PEEPHOLES
-from .writing import replacing
+from ..writing import replacing
+from .model import library
+from .node import PEEPHOLES
 
 if TYPE_CHECKING:
-    from .. import model
+    from ... import model
 
 ONNX_FROM_OURS = [0, 3, 1, 2]  # i, f, g, o -> i, o, f, c
 OPSET = 14

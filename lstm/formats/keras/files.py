@@ -15,10 +15,11 @@ import zipfile
 from collections.abc import Callable, Iterable
 from typing import IO, Any
 
-from . import FormatError, keras_config
-from .keras_config import Cell, Found, Names, Object, Unsuitable
-from .keras_hdf5 import File
-from .keras_stack import Layer, Located
+from .. import FormatError
+from . import description as descriptions
+from .description import Cell, Found, Names, Object, Unsuitable
+from .hdf5 import File
+from .stack import Layer, Located
 
 CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 LONGEST_CONFIG = 1 << 19  # bytes; parsed it takes thirty times as much at worst
@@ -125,7 +126,7 @@ def layers(hdf5: File, description: Object | None, version: int) -> tuple[list[L
     is_legacy = any("weight_names" in own for own in hdf5.attributes.values())
     if description is None:
         return (_legacy_layers if is_legacy else _bare_layers)(hdf5), {}
-    found, feeds = keras_config.find(description, version)
+    found, feeds = descriptions.find(description, version)
     locate = _legacy_weights if is_legacy else _weights
     return [_with_weights(hdf5, one, locate) for one in found], feeds
 

@@ -11,15 +11,17 @@ from typing import IO, TYPE_CHECKING, Any, Literal, NoReturn
 
 import numpy as np
 
-from ..core import state_dict as states_of
-from . import FormatError, keras_config, keras_files
-from .keras_config import Found, Names, Object
-from .keras_hdf5 import File
-from .keras_stack import Layer, Located, Options, State, assemble, cells_of, pick
-from .npz import _Reader
+from ...core import state_dict as states_of
+from .. import FormatError
+from ..npz import _Reader
+from . import description as descriptions
+from . import files
+from .description import Found, Names, Object
+from .hdf5 import File
+from .stack import Layer, Located, Options, State, assemble, cells_of, pick
 
 if TYPE_CHECKING:
-    from .. import model
+    from ... import model
 
 
 def save(net: model.LSTM, path: str | os.PathLike[str]) -> NoReturn:
@@ -46,7 +48,7 @@ def read(source: Any, layer: str | int | None) -> tuple[State, Options]:
         )
     _check_pick(layer)
     version = _live_version(source)
-    found, feeds = keras_config.find(_described(source), version)
+    found, feeds = descriptions.find(_described(source), version)
     layers = [Layer(one, _split(one, _live(source, one).get_weights())) for one in found]
     picked = pick(layers, feeds, layer)
     return assemble(picked, lambda arrays: [_widened(array) for array in arrays])
@@ -66,7 +68,7 @@ def _described(source: Any) -> Object:
         config = source.get_config()
     except NotImplementedError:
         config = {}
-    if isinstance(layers, list) and not keras_config.layers_of({"config": config}):
+    if isinstance(layers, list) and not descriptions.layers_of({"config": config}):
         config = {"layers": [{"name": one.name, **_described(one)} for one in layers]}
     return {**kind, "config": config}
 
@@ -105,7 +107,7 @@ def load(
     path: str | os.PathLike[str], backend: Literal["native", "numpy"], layer: str | int | None = None
 ) -> model.LSTM:
     """The net of a .keras, .h5 or .weights.h5 file."""
-    from .. import model
+    from ... import model
 
     _check_pick(layer)
     with _opened(path) as (hdf5, layers, feeds):
@@ -129,12 +131,12 @@ def _opened(path: str | os.PathLike[str]) -> Iterator[tuple[File, list[Layer], d
         try:
             description, version = None, 3
             if name.lower().endswith(".keras"):
-                description, version, file = keras_files.unpacked(name, file)
+                description, version, file = files.unpacked(name, file)
                 stack.enter_context(file)
             hdf5 = stack.enter_context(File(name, file))
             if description is None:
-                description, version = keras_files.legacy_config(name, hdf5)
-            yield hdf5, *keras_files.layers(hdf5, description, version)
+                description, version = files.legacy_config(name, hdf5)
+            yield hdf5, *files.layers(hdf5, description, version)
         except FormatError:
             raise
         except (ValueError, TypeError, OverflowError, RecursionError) as error:

@@ -1,6 +1,6 @@
 """The values of constants in an ONNX model: initializers, Constant nodes and the chains that exporters leave.
 
-Nothing of a model is run: the operators of `onnx_operators` rearrange weights, and are computed by NumPy.
+Nothing of a model is run: the operators of `operators` rearrange weights, and are computed by NumPy.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from . import FormatError
-from .onnx_model import STANDARD, Made, Model, Scope
-from .onnx_operators import OPERATORS
+from .. import FormatError
+from .model import STANDARD, Made, Model, Scope
+from .operators import OPERATORS
 
 LONGEST_CHAIN = 100
 MOST_AXES = 32  # those of NumPy 1

@@ -12,11 +12,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from . import FormatError, onnx_node
-from .onnx_constants import LONGEST_CHAIN, Constants, Place, producer
-from .onnx_model import STANDARD, Found, Model, Scope, is_lstm
-from .onnx_node import Attributes
-from .onnx_operators import OPERATORS
+from .. import FormatError
+from . import node as nodes_of
+from .constants import LONGEST_CHAIN, Constants, Place, producer
+from .model import STANDARD, Found, Model, Scope, is_lstm
+from .node import Attributes
+from .operators import OPERATORS
 
 # Pairs of T and B that no arrangement but the right one suits both of.
 SIZES = ((3, 2), (2, 5))
@@ -106,7 +107,7 @@ def _hold_plain(model: Model, f: Found, above: Found, said: Attributes, said_abo
     """FormatError where the outputs of one node come to the next other than side by side."""
     where = f"from {f.name!r} to {above.name!r}"
     constants = Constants(model, where)
-    H, other = (onnx_node.sizes(where, one, constants)[1] for one in (f, above))
+    H, other = (nodes_of.sizes(where, one, constants)[1] for one in (f, above))
     if other != H:
         raise FormatError(f"{f.name!r} and {above.name!r} differ in hidden_size")
     layouts = said.layout, said_above.layout

@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..core import activations
-from . import FormatError
-from .onnx_constants import Constants
-from .onnx_model import Found
+from ...core import activations
+from .. import FormatError
+from .constants import Constants
+from .model import Found
 
 OURS_FROM_ONNX = [0, 2, 3, 1]  # i, o, f, c -> i, f, g, o
 PEEPHOLES = [0, 2, 1]  # i, o, f <-> i, f, o

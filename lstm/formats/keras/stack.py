@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..core import memory as memories
-from .keras_config import Cell, Found, Names, Unsuitable
-from .keras_hdf5 import Entry
+from ...core import memory as memories
+from .description import Cell, Found, Names, Unsuitable
+from .hdf5 import Entry
 
 State = dict[str, np.ndarray]
 Options = dict[str, Any]

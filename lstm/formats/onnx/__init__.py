@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from ..core import state_dict as states_of
-from . import FormatError, onnx_node, onnx_stack, onnx_write
-from .onnx_constants import Constants
-from .onnx_model import Found, Model, parse
-from .onnx_node import Attributes
+from ...core import state_dict as states_of
+from .. import FormatError
+from . import node as nodes_of
+from . import stack, write
+from .constants import Constants
+from .model import Found, Model, parse
+from .node import Attributes
 
 if TYPE_CHECKING:
-    from .. import model as models
+    from ... import model as models
 
 MOST_LISTED = 10
 
@@ -26,14 +28,14 @@ def load(
     external_data: bool = False,
 ) -> models.LSTM:
     """The net of a file's LSTM nodes, or of the one that `node` names."""
-    from .. import model as models
+    from ... import model as models
 
     return models.LSTM.from_onnx(path, node, external_data=external_data, backend=backend)
 
 
 def save(net: models.LSTM, path: str | os.PathLike[str]) -> None:
     """Write a model of one LSTM node a layer; an old file is replaced whole."""
-    onnx_write.save(net, path)
+    write.save(net, path)
 
 
 def read(
@@ -45,7 +47,7 @@ def read(
     where, layers, options = _layers(source, node, external_data)
     state: dict[str, np.ndarray] = {}
     for k, arrays in enumerate(layers):
-        state |= onnx_node.state_dict(arrays, k)
+        state |= nodes_of.state_dict(arrays, k)
     try:
         states_of.from_state_dict(state).architecture.with_options(**options)
     except (ValueError, TypeError) as error:
@@ -79,7 +81,7 @@ def _layers(
         layers = []
         for found, said in picked:
             where = f"{model.where}: node {found.name!r}"
-            layers.append(onnx_node.arrays(where, found, said, Constants(model, where)))
+            layers.append(nodes_of.arrays(where, found, said, Constants(model, where)))
         return where, layers, picked[0][1].options
     except (FormatError, MemoryError):
         raise
@@ -96,7 +98,7 @@ def _pick(model: Model, found: list[Found], node: str | int | None) -> list[tupl
     if node is None and len(found) > 1:
         said = [_attributes(model, f) for f in found]
         try:
-            ordered = onnx_stack.order(model, found, said)
+            ordered = stack.order(model, found, said)
         except FormatError as error:
             raise FormatError(
                 f"{model.where} has {len(found)} LSTM nodes that are no layers of one net ({error}); pick "
@@ -110,7 +112,7 @@ def _pick(model: Model, found: list[Found], node: str | int | None) -> list[tupl
 def _attributes(model: Model, found: Found) -> Attributes:
     where = f"{model.where}: node {found.name!r}"
     try:
-        return onnx_node.attributes(where, found)
+        return nodes_of.attributes(where, found)
     except FormatError:
         raise
     except (ValueError, TypeError) as error:
@@ -150,8 +152,8 @@ def _described(model: Model, found: Found) -> dict[str, Any]:
     sizes: tuple[int | None, int | None] = None, None
     direction = None
     try:
-        direction = onnx_node.attributes("", found).direction
-        sizes = onnx_node.sizes("", found, Constants(model, ""))
+        direction = nodes_of.attributes("", found).direction
+        sizes = nodes_of.sizes("", found, Constants(model, ""))
     except (ValueError, TypeError):  # said by the attempt to load the node
         pass
     return {"name": found.name, "input_size": sizes[0], "hidden_size": sizes[1], "direction": direction}

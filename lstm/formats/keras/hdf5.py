@@ -17,10 +17,10 @@ from typing import IO, Any, NamedTuple, NoReturn, Self
 
 import numpy as np
 
-from ..core import memory as memories
-from . import FormatError
+from ...core import memory as memories
+from .. import FormatError
 
-CHILD = Path(__file__).with_name("keras_hdf5_child.py")
+CHILD = Path(__file__).with_name("hdf5_child.py")
 LARGEST_EXPANSION = 8
 SMALL = 1 << 20
 LONGEST_LISTING = 8 << 20  # bytes

@@ -1,4 +1,4 @@
-"""The process that parses an HDF5 file for `keras_hdf5`, so that whatever libhdf5 does ends here.
+"""The process that parses an HDF5 file for `hdf5`, so that whatever libhdf5 does ends here.
 
 Of 3,000 mutated files of 22 to 124 kB, libhdf5 2.0.0 crashed on 1 and hung on 9 where all was read in one
 go. Of 10,000 read as below it crashed on none and hung on 43, until their CPU time was up; memory did not

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from ..core.activations import ActivationForm
+from ...core.activations import ActivationForm
 
 Object = dict[str, Any]
 Names = tuple[str, ...]
