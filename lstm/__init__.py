@@ -22,7 +22,8 @@ except ModuleNotFoundError as error:
     ) from error
 
 from .config import show_config
-from .formats import FormatError, load
+from .files import load
+from .formats import FormatError
 from .model import LSTM
 from .stream import Stream
 

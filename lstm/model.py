@@ -292,9 +292,9 @@ class LSTM:
         Raises
         ------
         ValueError
-            Where a shape does not fit.
+            If a shape does not fit, or the net is bidirectional: its second direction starts at the end.
         TypeError
-            Where a dtype is not real.
+            If a dtype is not real.
 
         Examples
         --------
@@ -646,7 +646,7 @@ class LSTM:
         """
         from .formats import torch
 
-        return cls.from_state_dict(torch.state_dict(source, prefix), dtype=dtype, backend=backend)
+        return cls._from_parts(torch.read(source, prefix), dtype, backend)
 
     @classmethod
     def from_onnx(
@@ -704,8 +704,7 @@ class LSTM:
         """
         from .formats import onnx
 
-        state, options = onnx.read(source, node, external_data)
-        return cls.from_state_dict(state, **options, dtype=dtype, backend=backend)
+        return cls._from_parts(onnx.read(source, node, external_data), dtype, backend)
 
     @classmethod
     def from_keras(
@@ -757,10 +756,9 @@ class LSTM:
         >>> LSTM.from_keras(model)  # doctest: +SKIP
         LSTM(3, 5, dtype=float32)
         """
-        from .formats import keras
+        from .formats.keras import live
 
-        state, options = keras.read(source, layer)
-        return cls.from_state_dict(state, **options, dtype=dtype, backend=backend)
+        return cls._from_parts(live.read(source, layer), dtype, backend)
 
     def to_onnx(self, path: str | os.PathLike[str]) -> None:
         """Write the net as an ONNX model of one LSTM node a layer (extra ``onnx``).
@@ -775,14 +773,16 @@ class LSTM:
         Raises
         ------
         ValueError
-            Where the net has a projection, which ONNX's LSTM lacks, or takes 2 GB and more, which a
+            If the net has a projection, which ONNX's LSTM lacks, or takes 2 GB and more, which a
             file of ONNX cannot.
+        OSError
+            If the file cannot be written.
         ImportError
-            Where onnx is not installed.
+            If onnx is not installed.
         """
-        from .formats import onnx
+        from . import formats
 
-        onnx.save(self, path)
+        formats.ONNX.save(self._net.parts(), path)
 
     def to_torch(self) -> Any:
         """Make a torch.nn.LSTM of these weights, in evaluation mode and batch first (extra ``torch``).
@@ -800,7 +800,7 @@ class LSTM:
         """
         from .formats import torch
 
-        return torch.to_torch(self)
+        return torch.to_torch(self._net.parts())
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the net to a file, which `lstm.load` reads; no pickle is in it.
@@ -815,14 +815,16 @@ class LSTM:
         Raises
         ------
         ValueError
-            Where the path has another ending.
+            If the path has another ending, or the net has what an .onnx file cannot hold: see `to_onnx`.
         OSError
-            Where the file cannot be written.
+            If the file cannot be written.
+        ImportError
+            If the extra of the format is not installed.
 
         """
         from . import formats
 
-        formats.save(self, path)
+        formats.save(self._net.parts(), path)
 
     # Attributes and slots that a subclass adds are carried along.
 

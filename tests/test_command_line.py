@@ -29,7 +29,9 @@ import lstm
 from lstm import LSTM, FormatError
 from lstm.__main__ import main
 from lstm.commands import info, npy
-from lstm.formats import npz
+from lstm.core.state_dict import from_state_dict, to_state_dict
+from lstm.core.weights import Parts
+from lstm.formats.numpy_files import read_arrays
 
 ENDINGS = ("npz", "safetensors", "onnx")
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -354,7 +356,7 @@ def test_the_bits_of_one_call(
         Y, report = run_on(capsys, tmp_path, model, X, *given, "--state-out", tmp_path / "S.npz")
         expected, (h_n, C_n) = net.forward_sequence(X, h0, C0, lengths=lengths, return_state=True)
         assert_same_bits(Y, expected)
-        found = npz.read_arrays(tmp_path / "S.npz")
+        found = read_arrays(tmp_path / "S.npz")
         assert_same_bits(found["h_n"], h_n)
         assert_same_bits(found["C_n"], C_n)
         if block is not None and not net.bidirectional:
@@ -381,7 +383,7 @@ def test_states_come_in_the_forms_of_the_call(
     )
     expected, (h_n, C_n) = net.forward_sequence(X, C0=C0, return_state=True)
     assert_same_bits(Y, expected)
-    found = npz.read_arrays(tmp_path / "S.npz")
+    found = read_arrays(tmp_path / "S.npz")
     assert_same_bits(found["h_n"], h_n)
     assert_same_bits(found["C_n"], C_n)
 
@@ -397,8 +399,8 @@ def test_one_run_goes_on_where_another_ended(
     second, _ = run_on(capsys, tmp_path, model, X[:, 13:], "--state-in", state, "--state-out", state)
     expected, (h_n, C_n) = net.forward_sequence(X, return_state=True)
     assert_same_bits(np.concatenate([first, second], axis=1), expected)
-    assert_same_bits(npz.read_arrays(state)["h_n"], h_n)
-    assert_same_bits(npz.read_arrays(state)["C_n"], C_n)
+    assert_same_bits(read_arrays(state)["h_n"], h_n)
+    assert_same_bits(read_arrays(state)["C_n"], C_n)
 
 
 @pytest.mark.parametrize("variant", ["plain", "reverse", "bidirectional"])
@@ -444,7 +446,7 @@ def test_nothing_to_run(
     assert (status, report["blocks"]) == (0, 0)
     Y = np.load(tmp_path / "Y.npy")
     assert_same_bits(Y, net.forward_sequence(np.zeros(shape)))
-    assert_same_bits(npz.read_arrays(tmp_path / "S.npz")["C_n"], C0.astype(np.float32))
+    assert_same_bits(read_arrays(tmp_path / "S.npz")["C_n"], C0.astype(np.float32))
 
 
 def test_rows_without_steps_take_no_time(tmp_path: Path) -> None:
@@ -1049,20 +1051,20 @@ def test_a_writer_that_loses_something_is_noticed(
     from importlib import import_module
 
     module = import_module(f"lstm.formats.{ending}")
-    save = module.save
+    write = module.write
 
-    def wrong(net: LSTM, path: str) -> None:
-        state = net.state_dict()
+    def wrong(parts: Parts, path: str) -> None:
+        state = to_state_dict(parts)
         state["weight_hh_l0"][3, 4] = np.nextafter(state["weight_hh_l0"][3, 4], np.float32(9))
-        save(LSTM.from_state_dict(state), path)
+        write(from_state_dict(state), path)
 
-    monkeypatch.setattr(module, "save", wrong)
-    arguments = ["convert", saved_plainly(tmp_path), tmp_path / f"b.{ending}"]
+    monkeypatch.setattr(module, "write", wrong)
+    arguments = ["convert", saved_bare(tmp_path), tmp_path / f"b.{ending}"]
     check_refusal(*run(capsys, *arguments), [f"b.{ending}", "weights"])
     only(tmp_path, "a.npz")
 
 
-def saved_plainly(folder: Path) -> Path:
+def saved_bare(folder: Path) -> Path:
     np.savez(folder / "a.npz", **net_of("plain").state_dict())  # type: ignore[arg-type]
     return folder / "a.npz"
 
@@ -1215,6 +1217,7 @@ def test_nothing_is_imported_before_it_is_used(tmp_path: Path) -> None:
             "lstm.comparison.comparison",
             "lstm.comparison.report",
             "lstm.formats.npz",
+            "lstm.formats.numpy_files",
         }, arguments
     put(tmp_path / "X.npy", features(9, 3))
     for words in ("info net.npz", "run net.npz X.npy -o Y.npy", "convert net.npz b.npz"):

@@ -758,8 +758,8 @@ def crowded(file: Any) -> None:
 HOSTILE: dict[str, tuple[Callable[[Any], None], str]] = {
     "soft link": (lambda f: moved(f, h5py.SoftLink("/layers/lstm/cell/vars/1")), "soft or external link"),
     "external link": (lambda f: moved(f, h5py.ExternalLink("/etc/passwd", "/")), "soft or external link"),
-    "hard link twice": (lambda f: moved(f, f["layers/lstm/cell/vars/1"]), "stands in it twice"),
-    "circle of groups": (lambda f: f["layers"].__setitem__("again", f["/"]), "stands in it twice"),
+    "hard link twice": (lambda f: moved(f, f["layers/lstm/cell/vars/1"]), "appears twice"),
+    "circle of groups": (lambda f: f["layers"].__setitem__("again", f["/"]), "appears twice"),
     "external storage": (
         lambda f: replaced(f, data=None, shape=(I, 4 * H), dtype="f4", external=[("data.bin", 0, 192)]),
         "has its data elsewhere",
@@ -931,7 +931,7 @@ def test_hostile_archives(tmp_path: Path) -> None:
         ({**entries, "model.weights.h5": bomb}, "claims 67108864 bytes"),
         ({**entries, "model.weights.h5": b"no HDF5"}, "damaged or no HDF5 file"),
         ({**entries, "model.weights.h5": b""}, "damaged or no HDF5 file"),
-        ({**entries, "model.weights.h5+": b""}, "'model.weights.h5' stands in it twice"),
+        ({**entries, "model.weights.h5+": b""}, "'model.weights.h5' appears twice"),
         ({"config.json": entries["config.json"]}, "lacks config.json or model.weights.h5"),
         ({**entries, "config.json": json.dumps(sequential(x, A)).encode()}, "lacks its weights|must have"),
     ):

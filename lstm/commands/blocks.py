@@ -1,4 +1,4 @@
-"""A net over a file, block by block, with the bits of the whole at once.
+"""A net over a file, block by block, with the bits of the whole in one call.
 
 Shapes: B batch, T time, I input, H hidden, O features of h, L layers, D directions.
 """
@@ -15,11 +15,11 @@ from .common import UnusableError
 
 if TYPE_CHECKING:
     from ..model import LSTM
+    from .inputs import Inputs
     from .npy import Reader, Writer
-    from .run import Given
 
 BLOCK_BYTES = 1 << 24
-"""Of the inputs and outputs of a block, where no size is asked for."""
+"""Of the inputs and outputs of a block, if no size is asked for."""
 
 ROWS = 16
 """Of a block that does not have all steps: so many share the reading of the weights."""
@@ -55,7 +55,7 @@ def plan(net: LSTM, features: Reader, block: int | None) -> Plan:
     if time <= block or net.bidirectional:
         rows, steps = block // max(1, time), time
     else:
-        # In Fortran order the rows of one step stand side by side.
+        # In Fortran order the rows of one step are side by side.
         rows = min(batch if features.is_fortran else ROWS, block)
         steps = block // max(1, min(rows, batch))
     rows = max(1, min(rows, batch))
@@ -63,9 +63,9 @@ def plan(net: LSTM, features: Reader, block: int | None) -> Plan:
 
 
 def run(
-    net: LSTM, features: Reader, output: Writer, given: Given, plan: Plan, done: Callable[[int], object]
+    net: LSTM, features: Reader, output: Writer, inputs: Inputs, plan: Plan, done: Callable[[int], object]
 ) -> None:
-    """Read, compute and write every block; the states given become those after the last step."""
+    """Read, compute and write every block; the states of `inputs` become those after the last step."""
     if plan.steps_in_all == 0:
         return
     sizes = (net.core.architecture.state_size, net.hidden_size)
@@ -75,21 +75,21 @@ def run(
             np.zeros((net.core.architecture.cells, count, size), net.dtype)
             if state is None
             else state[:, rows]
-            for state, size in zip((given.h, given.C), sizes, strict=True)
+            for state, size in zip((inputs.h, inputs.C), sizes, strict=True)
         )
         for steps in _slices(plan.time, plan.steps, net.reverse):
             length = steps.stop - steps.start
             try:
                 X = _read(features, rows, steps)
-                left = None if given.lengths is None else given.lengths[rows] - steps.start
+                left = None if inputs.lengths is None else inputs.lengths[rows] - steps.start
                 left = None if left is None else np.clip(left, 0, length)
                 Y, (h, C) = net.forward_sequence(X, h, C, lengths=left, return_state=True)
             except MemoryError as error:
                 raise UnusableError(_too_large(net, plan)) from error
             output.write(rows, steps, Y)
             done(count * length)
-        if given.h is not None and given.C is not None:
-            given.h[:, rows], given.C[:, rows] = h, C
+        if inputs.h is not None and inputs.C is not None:
+            inputs.h[:, rows], inputs.C[:, rows] = h, C
 
 
 def _read(features: Reader, rows: slice, steps: slice) -> np.ndarray:
@@ -103,7 +103,7 @@ def _read(features: Reader, rows: slice, steps: slice) -> np.ndarray:
 
 
 def _slices(length: int, step: int, from_end: bool) -> Iterator[slice]:
-    """Slices of `step` at most, the last one first where `from_end`."""
+    """Slices of `step` at most, the last one first if `from_end`."""
     firsts = range(0, length, step)
     for first in reversed(firsts) if from_end else firsts:
         yield slice(first, min(first + step, length))

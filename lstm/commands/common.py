@@ -10,17 +10,15 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
+from ..formats import FORMATS
+
 if TYPE_CHECKING:
     from ..model import LSTM
 
 Read = TypeVar("Read")
 
-PICKS = {
-    "prefix": "what stands before its names in a .safetensors file",
-    "node": "its node in an .onnx file: the name, the name of an output, or the number",
-    "layer": "its layer in a file of Keras: the name, that after its models' names, or the number",
-}
-"""The options of `lstm.load` that pick one of several LSTMs."""
+PICKS = {one.picked_by: one.pick_help for one in FORMATS if one.picked_by is not None}
+"""The options of `lstm.load` that pick one of several LSTMs, and what they are."""
 
 
 class UnusableError(Exception):
@@ -36,7 +34,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def add_command(commands: Any, name: str, summary: str, description: str, notes: str) -> Parser:
-    """One more command, whose description and notes stand in its help as they are."""
+    """One more command, whose description and notes are shown in its help as they are."""
     parser: Parser = commands.add_parser(
         name,
         help=summary,
@@ -79,14 +77,14 @@ def refuse_options(arguments: argparse.Namespace) -> None:
 
 def load_net(path: str, arguments: argparse.Namespace) -> LSTM:
     """The net of a file; UnusableError where there is none."""
-    from .. import formats
-    from ..formats import listing
+    from .. import files
+    from ..formats.listing import pick_value
 
     def load(path: str) -> LSTM:
         options = load_options(arguments)
-        for name in options.keys() & {"node", "layer"}:
-            options[name] = listing.named(path, name, options[name])
-        return formats.load(path, **options)
+        for name in options.keys() & PICKS.keys():
+            options[name] = pick_value(path, name, options[name])
+        return files.load(path, **options)
 
     return read(load, path)
 

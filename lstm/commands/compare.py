@@ -22,7 +22,7 @@ from .common import (
 FAILED = 1
 
 HELP = """\
-Run the native kernel and the plain-NumPy reference side by side on the same weights.
+Run the native kernel and the NumPy reference side by side on the same weights.
 
 Without arguments: a grid of sizes with random weights, in float32 and float64.
 With MODEL: random inputs for that net. With INPUT too: that input, and the recorded
@@ -51,10 +51,10 @@ batch rows alone, and every instruction set of this CPU gave the same bits. Of a
 that runs from the end of a sequence only batch rows and instruction sets can be told.
 
 NumPy's matrix products use as many threads as its BLAS takes by default, which can
-slow small ones down; OPENBLAS_NUM_THREADS=1 holds the usual BLAS to one.
+slow small ones down; OPENBLAS_NUM_THREADS=1 holds OpenBLAS to one.
 
 Exit status: 0; 1 where something differs; 2 for unusable arguments.
-The keys of --json are told by: python -m pydoc lstm.comparison.report.json_report
+The keys of --json are explained by: python -m pydoc lstm.comparison.report.json_report
 """
 
 

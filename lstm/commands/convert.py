@@ -6,6 +6,7 @@ import argparse
 import os
 from typing import TYPE_CHECKING, Any
 
+from ..formats import FORMATS, Format, endings
 from .common import (
     Parser,
     UnusableError,
@@ -20,12 +21,11 @@ from .common import (
 )
 
 if TYPE_CHECKING:
-    from types import ModuleType
-
-    from ..core.weights import Weights
+    from ..core.net import Net
+    from ..core.weights import Parts, Weights
     from ..model import LSTM
 
-WRITTEN = (".npz", ".safetensors", ".onnx")
+WRITTEN = endings(one for one in FORMATS if one.is_written)
 
 HELP = """\
 Write the LSTM of one file to another, whose ending names the format.
@@ -34,11 +34,11 @@ A is any file that lstm.load reads; B ends in .npz, .safetensors or .onnx.
 """
 
 NOTES = """\
-What was written is read back and held to what was read, bit for bit, before it takes the
-place of B. What the format of B lacks is an error, and B is left as it was.
+What was written is read back and compared with what was read, bit for bit, before it
+takes the place of B. What the format of B lacks is an error, and B is left as it was.
 
 Exit status: 0; 2 for unusable arguments or what cannot be carried over.
-The keys of --json are told by: python -m pydoc lstm.commands.convert
+The keys of --json are explained by: python -m pydoc lstm.commands.convert
 """
 
 
@@ -58,11 +58,16 @@ def add(commands: Any) -> Parser:
 
 def run(arguments: argparse.Namespace) -> int:
     """Convert, and print what was written."""
-    module = _writer(arguments.target)
+    from ..core.net import Net
+    from ..model import LSTM
+
+    file_format = _target_format(arguments.target)
     check_outputs([arguments.target], [arguments.source])
     source = load_net(arguments.source, arguments)
-    net = source if arguments.dtype is None else _cast(source, arguments.dtype)
-    _write(net, arguments.target, module)
+    net = source
+    if arguments.dtype is not None:
+        net = LSTM.from_core(Net(_cast(source.core.parts(), arguments.dtype)))
+    _write(net, arguments.target, file_format)
     if arguments.json:
         write_json(json_report(arguments.source, arguments.target, net, source))
     else:
@@ -104,69 +109,60 @@ def _rounded(net: LSTM, source: LSTM) -> str:
     return f", rounded from {source.dtype}" if net.dtype.itemsize < source.dtype.itemsize else ""
 
 
-def _writer(path: str) -> ModuleType:
-    """The module that writes files of this ending."""
-    from .. import formats
-
-    if os.path.splitext(path)[1].lower() not in WRITTEN:
+def _target_format(path: str) -> Format:
+    """The format that the ending of `path` names; UnusableError if it is not written."""
+    ending = os.path.splitext(path)[1].lower()
+    found = next((one for one in FORMATS if one.is_written and ending in one.endings), None)
+    if found is None:
         raise UnusableError(f"{path} must end in {', '.join(WRITTEN[:-1])} or {WRITTEN[-1]} to be written")
-    return formats.module_of(path)
+    return found
 
 
-def _cast(net: LSTM, dtype: str) -> LSTM:
-    """The net in another dtype; UnusableError where a weight is too large for it."""
+def _cast(parts: Parts, dtype: str) -> Parts:
+    """The net in another dtype; UnusableError if a weight is too large for it."""
     import numpy as np
 
-    from ..model import LSTM
+    from ..core.state_dict import to_state_dict
 
-    state = net.state_dict()
-    for name, array in state.items():
+    for name, array in to_state_dict(parts).items():
         with np.errstate(all="ignore"):
             too_large = np.isinf(array.astype(dtype)) & np.isfinite(array)
         if bool(too_large.any()):
             raise UnusableError(f"{name} has values above {np.finfo(dtype).max:.3g}, the largest of {dtype}")
-    return LSTM.from_state_dict(state, **_options(net), dtype=dtype)
+    return parts._replace(dtype=np.dtype(dtype))
 
 
-def _options(net: LSTM) -> dict[str, Any]:
-    """What a state dict does not tell of a net."""
-    return {name: getattr(net, name) for name in ("reverse", "clip", "input_forget", "activations")}
-
-
-def _write(net: LSTM, path: str, module: ModuleType) -> None:
+def _write(net: LSTM, path: str, file_format: Format) -> None:
     """Write the net, and replace `path` once the file is seen to hold it."""
+    from ..core.net import Net
     from ..formats.writing import replacing
 
     with writing(path), replacing(path) as partial:
         try:
-            module.save(net, partial)
-            written = module.load(partial, "native")
+            file_format.write(net.core.parts(), partial)
+            written = Net(file_format.read(partial))
         except (ValueError, ImportError) as error:
             raise UnusableError(str(error).replace(partial, path)) from error
         except MemoryError as error:
             raise UnusableError(f"{path}: there is not enough memory to write it") from error
-        except Exception as error:
-            if type(error).__name__ != "SafetensorError":  # what that library makes of an OSError
-                raise
-            raise UnusableError(f"{path}: {str(error).replace(partial, path)}") from error
-        if lost := _lost(net, written):
+        if lost := _lost(net.core, written):
             raise UnusableError(f"{path} cannot hold {lost}")
 
 
-def _lost(net: LSTM, written: LSTM) -> str:
-    """What a written file does not hold of the net, in words; nothing where all is there."""
-    first, second = net.core.architecture.changed_arguments(), written.core.architecture.changed_arguments()
-    for name in ("dtype", "num_layers", *first, *second):
-        value, other = getattr(net, name), getattr(written, name)
-        if _in_dtype(value, net) != _in_dtype(other, net):
-            return f"{name}={value!r}, which would become {other!r}"
-    for weights, others in zip(net.core.parts().weights, written.core.parts().weights, strict=True):
-        if not _same_bits(weights, others):
+def _lost(net: Net, written: Net) -> str:
+    """What a written file does not hold of the net, in words; nothing if all is there."""
+    values = {"dtype": net.dtype, **net.architecture.arguments()}
+    others = {"dtype": written.dtype, **written.architecture.arguments()}
+    for name, value in values.items():
+        if _in_dtype(value, net) != _in_dtype(others[name], net):
+            return f"{name}={value!r}, which would become {others[name]!r}"
+    for weights, other in zip(net.parts().weights, written.parts().weights, strict=True):
+        if not _same_bits(weights, other):
             return "the weights"
     return ""
 
 
-def _in_dtype(value: Any, net: LSTM) -> Any:
+def _in_dtype(value: Any, net: Net) -> Any:
     """Numbers, alone and in tuples, as the net computes with them."""
     if isinstance(value, tuple):
         return tuple(_in_dtype(one, net) for one in value)

@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from ..model import LSTM
 
 LONGEST_LISTING = 50
-"""LSTMs of one file that are loaded and told at most."""
+"""LSTMs of one file that are loaded and reported at most."""
 
 
-class Told(NamedTuple):
-    """One LSTM of a file; `lstm` or `error` is None."""
+class LSTMReport(NamedTuple):
+    """What is reported of one LSTM of a file; `lstm` or `error` is None."""
 
     option: str | None
     value: str | int | None
@@ -37,10 +37,10 @@ class Told(NamedTuple):
 
 
 HELP = """\
-Tell what runs here: versions, instruction sets, threads.
+Show what runs here: versions, instruction sets, threads.
 
 With MODEL: its layers, the shapes of their weights, parameters, dtype and options; of a
-file with several LSTMs, each of them beside the option that picks it.
+file with several LSTMs, each of them with the option that picks it.
 """
 
 NOTES = """\
@@ -48,8 +48,8 @@ Shapes are those of a state dict: I input, H hidden, O features of h (H without 
 weight_ih (4H, I), weight_hh (4H, O), bias (4H,), weight_hr (O, H) of a projection,
 weight_ch (3H,) of peepholes. The parameters count the one bias that a net keeps.
 
-Exit status: 0; 2 for unusable arguments or where no LSTM of the file can be loaded.
-The keys of --json are told by: python -m pydoc lstm.commands.info
+Exit status: 0; 2 for unusable arguments or if no LSTM of the file can be loaded.
+The keys of --json are explained by: python -m pydoc lstm.commands.info
 """
 
 
@@ -70,9 +70,9 @@ def run(arguments: argparse.Namespace) -> int:
         report = machine_report()
         text = "".join(f"{name:8}{_words(value)}\n" for name, value in report.items())
     else:
-        told, more = _told(arguments.model, arguments)
-        report = model_report(arguments.model, told, more)
-        text = _text(arguments.model, told, more)
+        lstms, more = _lstms(arguments.model, arguments)
+        report = model_report(arguments.model, lstms, more)
+        text = _text(arguments.model, lstms, more)
     if arguments.json:
         write_json(report)
     else:
@@ -80,30 +80,33 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _told(path: str, arguments: argparse.Namespace) -> tuple[list[Told], int]:
-    """The LSTM picked, or those of the file, and how many more it has; UnusableError where none loads."""
+def _lstms(path: str, arguments: argparse.Namespace) -> tuple[list[LSTMReport], int]:
+    """The LSTM picked, or those of the file, and how many more it has; UnusableError if none loads."""
     options = load_options(arguments)
     for name in options.keys() & PICKS.keys():
-        return [Told(name, options[name], None, _net_report(load_net(path, arguments)))], 0
-    told, more = read(lambda path: _all(path, options), path)
-    if all(one.lstm is None for one in told):
-        raise UnusableError(told[0].error)
-    return told, more
+        return [LSTMReport(name, options[name], None, _net_report(load_net(path, arguments)))], 0
+    lstms, more = read(lambda path: _all(path, options), path)
+    if all(one.lstm is None for one in lstms):
+        raise UnusableError(lstms[0].error)
+    return lstms, more
 
 
-def _all(path: str, options: dict[str, Any]) -> tuple[list[Told], int]:
+def _all(path: str, options: dict[str, Any]) -> tuple[list[LSTMReport], int]:
     """Those of the file, each let go before the next is loaded, and how many more it has."""
-    from ..formats import FormatError, listing
+    from ..files import load
+    from ..formats import FormatError
+    from ..formats.listing import picks
 
-    picks = listing.lstms(path, **options)
-    told = []
-    for option, value, load in picks[:LONGEST_LISTING]:
+    all_picks = picks(path, **options)
+    lstms = []
+    for pick in all_picks[:LONGEST_LISTING]:
         try:
-            told.append(Told(option, value, None, _net_report(load())))
+            report = _net_report(load(path, **pick.options, **options))
+            lstms.append(LSTMReport(pick.option, pick.value, None, report))
         except FormatError as error:
-            if option is not None or len(picks) == 1:
-                told.append(Told(option, value, str(error), None))
-    return told, max(0, len(picks) - LONGEST_LISTING)
+            if pick.option is not None or len(all_picks) == 1:
+                lstms.append(LSTMReport(pick.option, pick.value, str(error), None))
+    return lstms, max(0, len(all_picks) - LONGEST_LISTING)
 
 
 def machine_report() -> dict[str, Any]:
@@ -122,22 +125,22 @@ def machine_report() -> dict[str, Any]:
     return {**show_config("dict"), "cpu": cpu_name()}
 
 
-def model_report(path: str, told: list[Told], more: int = 0) -> dict[str, Any]:
+def model_report(path: str, lstms: list[LSTMReport], more: int = 0) -> dict[str, Any]:
     """What a file holds, as a JSON object.
 
     Parameters
     ----------
     path : str
         Its name.
-    told : list of Told
+    lstms : list of LSTMReport
         Its LSTMs.
     more : int
-        How many it has beside them.
+        How many more it has.
 
     Returns
     -------
     dict
-        ``model`` (file name), ``more`` (LSTMs beyond the first 50, which are not told), and
+        ``model`` (file name), ``more`` (LSTMs beyond the first 50, which are not reported), and
         ``lstms``, a list of objects:
 
         - ``option`` and ``value``: what picks it, ``prefix``, ``node`` or ``layer``; null in a format
@@ -151,29 +154,14 @@ def model_report(path: str, told: list[Told], more: int = 0) -> dict[str, Any]:
           ``shapes`` (by kind of weight) and ``parameters``.
 
     """
-    return {"model": path, "more": more, "lstms": [one._asdict() for one in told]}
-
-
-OPTIONS = (
-    "input_size",
-    "hidden_size",
-    "num_layers",
-    "bidirectional",
-    "reverse",
-    "proj_size",
-    "bias",
-    "peephole",
-    "clip",
-    "input_forget",
-    "activations",
-)
+    return {"model": path, "more": more, "lstms": [one._asdict() for one in lstms]}
 
 
 def _net_report(net: LSTM) -> dict[str, Any]:
     layers = _layers(net)
     return {
         "net": repr(net),
-        **{name: getattr(net, name) for name in OPTIONS},
+        **net.core.architecture.arguments(),
         "output_size": net.core.architecture.output_size,
         "dtype": net.dtype.name,
         "parameters": sum(layer["parameters"] for layer in layers),
@@ -200,16 +188,16 @@ def _layers(net: LSTM) -> list[dict[str, Any]]:
     return layers
 
 
-def _text(path: str, told: list[Told], more: int) -> str:
+def _text(path: str, lstms: list[LSTMReport], more: int) -> str:
     """What a file holds, as lines of text."""
     from ..comparison.text import printable
 
-    count = max(1, sum(one.option is not None for one in told) + more)
+    count = max(1, sum(one.option is not None for one in lstms) + more)
     line = f"model: {printable(path)}, {count} LSTM{'s' * (count > 1)}"
-    if count > 1 and told[0].option is None:
+    if count > 1 and lstms[0].option is None:
         line += ", which are the layers of one net"
     lines = [line]
-    for one in told:
+    for one in lstms:
         lines.append("")
         if one.option is not None:
             lines.append(f"--{one.option} {_quoted(str(one.value))}")
@@ -221,20 +209,20 @@ def _text(path: str, told: list[Told], more: int) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
-def _net_lines(told: dict[str, Any]) -> list[str]:
+def _net_lines(report: dict[str, Any]) -> list[str]:
     """One LSTM, as lines of text."""
     from ..comparison.text import format_table
 
-    inputs, outputs, layers = told["input_size"], told["output_size"], told["layers"]
+    inputs, outputs, layers = report["input_size"], report["output_size"], report["layers"]
     kinds = list(layers[0]["shapes"])
     rows = [
         [layer["name"], *(str(layer["shapes"][kind]) for kind in kinds), f"{layer['parameters']:,}"]
         for layer in layers
     ]
     return [
-        told["net"],
+        report["net"],
         f"(T, {inputs}) -> (T, {outputs}), or (B, T, {inputs}) -> (B, T, {outputs})",
-        f"{told['parameters']:,} parameters",
+        f"{report['parameters']:,} parameters",
         *format_table(["layer", *kinds, "parameters"], rows),
     ]
 

@@ -13,21 +13,22 @@ from typing import Any, Self
 
 import numpy as np
 
-from ..formats import FormatError, npz
+from ..formats import FormatError
+from ..formats.numpy_files import LONGEST_HEADER, read_header
 
 SPAN_BYTES = 1 << 22
-"""Read at once of a Fortran-ordered file, in which the rows asked for stand among all others."""
+"""Read at once of a Fortran-ordered file, in which the rows asked for are among all others."""
 
 
 class Reader:
-    """An array of an .npy file; FormatError where the file is damaged or holds no plain numbers."""
+    """An array of an .npy file; FormatError where the file is damaged or holds no numbers."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = os.fspath(path)
         self._file = io.FileIO(self.path)
         try:
-            head = self._file.read(npz.LONGEST_HEADER)
-            header = npz._read_header(self.path, head)
+            head = self._file.read(LONGEST_HEADER)
+            header = read_header(self.path, head)
             self.shape, self._is_fortran, self.dtype, self._start = header
             self._check_size(os.fstat(self._file.fileno()).st_size)
         except BaseException:
@@ -55,7 +56,7 @@ class Reader:
 
     @property
     def is_fortran(self) -> bool:
-        """Whether the steps of one row stand apart, and those of all rows together."""
+        """Whether one step of all rows is contiguous, rather than the steps of one row."""
         return self._is_fortran and len(self.shape) > 1
 
     def whole(self) -> np.ndarray:

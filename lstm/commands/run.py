@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from .common import (
     Parser,
@@ -23,11 +23,10 @@ from .common import (
 )
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from ..model import LSTM
     from . import npy
     from .blocks import Plan
+    from .inputs import Inputs
 
 HELP = """\
 Run a net over a sequence or a batch of them, as LSTM.forward_sequence does, bit for bit.
@@ -40,16 +39,16 @@ of h; it takes the place of an older file once it is whole.
 NOTES = """\
 Files may be larger than memory: both are read and written in blocks of rows and steps, the
 states carried from block to block. A net that runs in one direction, also from the end,
-holds one block in memory whatever T is. A bidirectional one needs all steps of a row at
-once, so that its blocks are of whole rows. States and lengths are held whole.
+holds one block in memory for any T. A bidirectional one needs all steps of a row in one
+block, so that its blocks are of whole rows. States and lengths are held whole.
 
-Lengths are (B,) integers: what stands past a row's length is not read, its outputs are 0,
+Lengths are (B,) integers: what lies past a row's length is not read, its outputs are 0,
 and the last states are those of its last step. States before the first step are zeros unless
 given: h0 (L D, B, O) and C0 (L D, B, H), for a single sequence without B, for one layer and
 direction also without L D. STATE.npz holds h_n and C_n, as --state-out writes them.
 
 Exit status: 0; 2 for unusable arguments, with no file written.
-The keys of --json are told by: python -m pydoc lstm.commands.run
+The keys of --json are explained by: python -m pydoc lstm.commands.run
 """
 
 
@@ -82,27 +81,19 @@ def _positive(text: str) -> int:
     return int(text)
 
 
-class Given(NamedTuple):
-    """What the net is run on, checked."""
-
-    lengths: np.ndarray | None  # (B,)
-    h: np.ndarray | None  # (L D, B, O); None: zeros that are not kept
-    C: np.ndarray | None  # (L D, B, H)
-    state_shapes: list[tuple[int, ...]]  # of h_n and C_n as they are written
-
-
 def run(arguments: argparse.Namespace) -> int:
     """Run the net, and print what was written."""
     from . import blocks, npy
+    from .inputs import read_inputs
 
     _check_paths(arguments)
     net = load_net(arguments.model, arguments)
     with contextlib.ExitStack() as stack:
         features = stack.enter_context(read(npy.Reader, arguments.features))
-        given = _given(net, arguments, features)
+        inputs = read_inputs(net, arguments, features)
         plan = blocks.plan(net, features, arguments.block)
         start = time.perf_counter()
-        _run(net, arguments, features, given, plan)
+        _run(net, arguments, features, inputs, plan)
         seconds = time.perf_counter() - start
     if arguments.json:
         write_json(json_report(arguments, net, features, plan, seconds))
@@ -112,7 +103,7 @@ def run(arguments: argparse.Namespace) -> int:
         text = f"{printable(arguments.output)}: {plan.shape} of {net.dtype}"
         text += f", {plan.blocks} block{'s' * (plan.blocks != 1)} in {format_time(seconds)}\n"
         if arguments.state_out is not None:
-            h_n, C_n = given.state_shapes
+            h_n, C_n = inputs.state_shapes
             text += f"{printable(arguments.state_out)}: h_n {h_n}, C_n {C_n}\n"
         write(text)
     return 0
@@ -136,61 +127,9 @@ def _check_paths(arguments: argparse.Namespace) -> None:
         check_outputs([arguments.state_out], [*inputs, arguments.output])
 
 
-def _given(net: LSTM, arguments: argparse.Namespace, features: npy.Reader) -> Given:
-    """The other inputs, all checked by the net's own checks, in its own words."""
-    import numpy as np
-
-    from ..core.states import initial_states, row_lengths, sequence_input
-
-    files = {name: getattr(arguments, name) for name in ("lengths", "h0", "C0")}
-    arrays = {name: None if path is None else read(_whole, path) for name, path in files.items()}
-    if arguments.state_in is not None:
-        arrays["h0"], arrays["C0"] = read(_state, arguments.state_in)
-        files["h0"] = files["C0"] = arguments.state_in
-    try:
-        # Takes no memory, whatever its shape.
-        X = np.broadcast_to(np.zeros((), features.dtype), features.shape)
-        batch = sequence_input(X, net.input_size).batch
-    except (ValueError, TypeError) as error:
-        raise UnusableError(f"{arguments.features}: {error}") from error
-    steps = features.shape[-2]
-    try:
-        lengths = row_lengths(arrays["lengths"], batch, steps)
-    except (ValueError, TypeError) as error:
-        raise UnusableError(f"{files['lengths']}: {error}") from error
-    if arrays["h0"] is None and arrays["C0"] is None and arguments.state_out is None:
-        return Given(lengths, None, None, [])
-    try:
-        values = arrays["h0"], arrays["C0"]
-        states = initial_states(net.core.architecture, net.dtype, ("h0", "C0"), values, batch)
-    except (ValueError, TypeError) as error:
-        named = " and ".join(dict.fromkeys(files[name] for name in ("h0", "C0") if files[name]))
-        raise UnusableError(f"{named}: {error}") from error
-    except MemoryError as error:
-        raise UnusableError("there is not enough memory for the states of all rows") from error
-    return Given(lengths, states.h, states.C, [states.h_shape, states.C_shape])
-
-
-def _whole(path: str) -> np.ndarray:
-    from . import npy
-
-    with npy.Reader(path) as file:
-        return file.whole()
-
-
-def _state(path: str) -> tuple[np.ndarray, np.ndarray]:
-    """h_n and C_n of an .npz file."""
-    from ..formats import FormatError, npz
-
-    arrays = npz.read_arrays(path)
-    if set(arrays) != {"h_n", "C_n"}:
-        raise FormatError(f"{path} has the entries {', '.join(arrays) or 'none'}, but must have h_n and C_n")
-    return arrays["h_n"], arrays["C_n"]
-
-
-def _run(net: LSTM, arguments: argparse.Namespace, features: npy.Reader, given: Given, plan: Plan) -> None:
+def _run(net: LSTM, arguments: argparse.Namespace, features: npy.Reader, inputs: Inputs, plan: Plan) -> None:
     """Write the files, each of which takes the place of an older one once it is whole."""
-    from ..formats.npz import _write_arrays
+    from ..formats.numpy_files import write_arrays
     from ..formats.writing import replacing
     from . import blocks, npy
 
@@ -198,16 +137,16 @@ def _run(net: LSTM, arguments: argparse.Namespace, features: npy.Reader, given: 
         stack.enter_context(writing(arguments.output))
         partial = stack.enter_context(replacing(arguments.output))
         with open(partial, "wb") as file, progress(plan.steps_in_all, "steps") as done:
-            blocks.run(net, features, npy.Writer(file, plan.shape, net.dtype), given, plan, done)
-        if arguments.state_out is not None and given.h is not None and given.C is not None:
-            states = (given.h, given.C)
+            blocks.run(net, features, npy.Writer(file, plan.shape, net.dtype), inputs, plan, done)
+        if arguments.state_out is not None and inputs.h is not None and inputs.C is not None:
+            states = (inputs.h, inputs.C)
             named = {
                 name: state.reshape(shape)
-                for name, state, shape in zip(("h_n", "C_n"), states, given.state_shapes, strict=True)
+                for name, state, shape in zip(("h_n", "C_n"), states, inputs.state_shapes, strict=True)
             }
             stack.enter_context(writing(arguments.state_out))
             with replacing(arguments.state_out) as partial, open(partial, "wb") as file:
-                _write_arrays(file, named)
+                write_arrays(file, named)
 
 
 def json_report(

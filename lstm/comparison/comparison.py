@@ -27,7 +27,7 @@ from .. import _kernel
 from ..core.checks import cast
 from ..core.states import check_state, initial_states, sequence_input, state_shapes
 from ..formats import FormatError
-from ..formats.npz import read_arrays
+from ..formats.numpy_files import read_arrays
 from ..model import LSTM
 from .text import printable
 

@@ -13,26 +13,27 @@ import numpy as np
 
 from .activations import DEFAULT_ACTIVATIONS
 from .architecture import Architecture
-from .checks import real_array
+from .checks import cast, real_array
 from .weights import Parts, Weights
 
 
 def to_state_dict(parts: Parts) -> dict[str, np.ndarray]:
-    """PyTorch's names and shapes: (4H, I), (4H, O), twice (4H,), (O, H); peepholes (3H,)."""
+    """PyTorch's names, shapes (4H, I), (4H, O), twice (4H,), (O, H), peepholes (3H,), and the net's dtype."""
     state: dict[str, np.ndarray] = {}
     architecture = parts.architecture
-    for cell, one in enumerate(parts.weights):
+    for cell, weights in enumerate(parts.weights):
+        one = weights.map(lambda array: cast(array, parts.dtype, copy=True))
         suffix = architecture.suffix(cell)
         rows = one.bias.size
-        state[f"weight_ih{suffix}"] = one.input.reshape(rows, -1).copy()
-        state[f"weight_hh{suffix}"] = one.hidden.reshape(rows, -1).copy()
+        state[f"weight_ih{suffix}"] = one.input.reshape(rows, -1)
+        state[f"weight_hh{suffix}"] = one.hidden.reshape(rows, -1)
         if architecture.bias:
-            state[f"bias_ih{suffix}"] = one.bias.reshape(rows).copy()
+            state[f"bias_ih{suffix}"] = one.bias.reshape(rows)
             state[f"bias_hh{suffix}"] = np.zeros_like(state[f"bias_ih{suffix}"])
         if one.projection is not None:
-            state[f"weight_hr{suffix}"] = one.projection.copy()
+            state[f"weight_hr{suffix}"] = one.projection
         if one.peephole is not None:
-            state[f"weight_ch{suffix}"] = one.peephole.reshape(-1).copy()
+            state[f"weight_ch{suffix}"] = one.peephole.reshape(-1)
     return state
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
-from ..core import state_dict as states_of
+from ..core.state_dict import NAME
 
 FIRST = "weight_hh_l0"
 FIRST_OF_CELL = "weight_hh"  # nn.LSTMCell has no layers
 CELL_NAMES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-# What stands for a matrix that is computed from others anew at every call: torch.nn.utils's parametrizations,
+# Names in place of a matrix that is computed from others at every call: torch.nn.utils's parametrizations,
 # weight and spectral norms and pruning, and the dropped weights of AWD-LSTM.
 PARAMETRIZED = re.compile(
     r"(?P<prefix>(?:.*?\.)?)(?:parametrizations\.)?weight_(?P<kind>ih|hh)(?:_l[0-9]+(?:_reverse)?)?"
@@ -21,13 +21,14 @@ PARAMETRIZED = re.compile(
 def find(shapes: Mapping[str, tuple[int, ...]], prefix: str | None) -> dict[str, str]:
     """The tensors of one LSTM: their names in a state dict of it -> their names in the model.
 
-    `shapes` are those of all tensors by name. ValueError where there is no LSTM, none of that prefix, or
+    `shapes` are those of all tensors by name. ValueError if there is no LSTM, none of that prefix, or
     several and no prefix to pick one.
     """
     computed = _parametrized(shapes)
+    groups = _names_by_prefix(shapes)
     found = {
-        name: _names(shapes, name)
-        for name in _prefixes(shapes)
+        name: _names(groups[name], name)
+        for name in prefixes(shapes)
         if name not in computed and name.removesuffix("module.") not in computed
     }
     if prefix is not None:
@@ -43,7 +44,7 @@ def find(shapes: Mapping[str, tuple[int, ...]], prefix: str | None) -> dict[str,
     if picked in computed:
         raise ValueError(
             f"the weights of the LSTM {picked!r} are computed at every call, from {computed[picked]!r} and "
-            "others; make them plain ones first, as torch.nn.utils.parametrize.remove_parametrizations, "
+            "others; make them stored ones first, as torch.nn.utils.parametrize.remove_parametrizations, "
             "remove_weight_norm or prune.remove do"
         )
     return found[picked]
@@ -52,20 +53,20 @@ def find(shapes: Mapping[str, tuple[int, ...]], prefix: str | None) -> dict[str,
 def _parametrized(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, str]:
     """The prefixes of LSTMs that have a matrix that is computed, each with a tensor that it is made from."""
     computed: dict[str, str] = {}
-    plain = set(_prefixes(shapes))
+    stored = set(prefixes(shapes))
     for name, shape in shapes.items():
         match = PARAMETRIZED.fullmatch(name)
         if match is None or len(shape) != 2:
             continue
         is_hidden = match["kind"] == "hh" and shape[0] == 4 * shape[1]
-        if is_hidden or (match["kind"] == "ih" and match["prefix"] in plain):
+        if is_hidden or (match["kind"] == "ih" and match["prefix"] in stored):
             computed.setdefault(match["prefix"], name)
     return computed
 
 
-def _prefixes(shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
-    """What stands before the names of an LSTM. A GRU's matrices have three times hidden_size rows."""
-    prefixes = []
+def prefixes(shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
+    """What the names of each LSTM start with. A GRU's matrices have three times hidden_size rows."""
+    starts = []
     for name, shape in shapes.items():
         ending = next((e for e in (FIRST, FIRST_OF_CELL) if name == e or name.endswith(f".{e}")), None)
         if ending is None or len(shape) != 2:
@@ -73,16 +74,24 @@ def _prefixes(shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
         prefix = name.removesuffix(ending)
         projected = f"{prefix}weight_hr_l0" in shapes
         if shape[0] == 4 * shape[1] or (projected and shape[0] % 4 == 0):
-            prefixes.append(prefix)
-    return prefixes
+            starts.append(prefix)
+    return starts
 
 
-def _names(shapes: Mapping[str, tuple[int, ...]], prefix: str) -> dict[str, str]:
+def _names_by_prefix(names: Iterable[str]) -> dict[str, list[str]]:
+    """The names of a model's tensors by what comes before their last part, the point included."""
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        groups.setdefault(name[: name.rfind(".") + 1], []).append(name)
+    return groups
+
+
+def _names(group: list[str], prefix: str) -> dict[str, str]:
     """The tensors of the LSTM of this prefix: name in its state dict -> name in the model."""
-    if prefix + FIRST not in shapes:
-        return {f"{name}_l0": prefix + name for name in CELL_NAMES if prefix + name in shapes}
-    own = {name.removeprefix(prefix): name for name in shapes if name.startswith(prefix)}
-    return {name: full for name, full in own.items() if states_of.NAME.fullmatch(name)}
+    own = {name.removeprefix(prefix): name for name in group}
+    if FIRST not in own:
+        return {f"{name}_l0": own[name] for name in CELL_NAMES if name in own}
+    return {name: full for name, full in own.items() if NAME.fullmatch(name)}
 
 
 def _listed(
@@ -93,7 +102,7 @@ def _listed(
     for prefix, names in sorted(found.items()):
         rows = shapes[names[FIRST]][0]
         inputs = shapes.get(names.get("weight_ih_l0", ""), (0, 0))[-1:]
-        layers = 1 + max(int(match[2]) for name in names if (match := states_of.NAME.fullmatch(name)))
+        layers = 1 + max(int(match[2]) for name in names if (match := NAME.fullmatch(name)))
         sizes = f"input_size={inputs[0] if inputs else '?'}, hidden_size={rows // 4}"
         described.append(f"{prefix!r} ({sizes}, {layers} layer{'s' * (layers > 1)})")
     rest = len(described) - 10

@@ -1,92 +1,91 @@
-"""The configuration that a file holds beside a state dict: a JSON text, the same in every format."""
+"""The entry ``lstm`` that a file holds next to a state dict: what its arrays do not tell, as a JSON text.
+
+It is the same in every format that has one.
+"""
 
 from __future__ import annotations
 
 import json
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
-from .. import model
-from ..core import state_dict as states_of
-from . import FormatError
+from ..core.architecture import OPTIONS, Architecture
+from ..core.state_dict import from_state_dict
+from ..core.weights import Parts
+from .errors import FormatError
 
+ENTRY = "lstm"
 VERSION = 1
+LONGEST = 10_000  # characters
 
-REQUIRED = {"input_size": int, "hidden_size": int, "bias": bool, "dtype": str}
-# What is left out has its default.
-OPTIONAL = {
-    "num_layers": int,
-    "bidirectional": bool,
-    "reverse": bool,
-    "proj_size": int,
-    "peephole": bool,
-    "clip": float,
-    "input_forget": bool,
-    "activations": list,
+# How JSON writes a field of an Architecture, by the type of its default; None is that of a bound.
+JSON_TYPES: dict[type, type] = {int: int, bool: bool, str: str, tuple: list, type(None): float}
+FIELDS: dict[str, type] = {
+    **{name: JSON_TYPES[type(Architecture._field_defaults.get(name, 0))] for name in Architecture._fields},
+    "dtype": str,
 }
-# What the arrays of a state dict do not tell.
-OPTIONS = ("reverse", "clip", "input_forget", "activations")
 
 
-def describe(net: model.LSTM) -> dict[str, Any]:
-    """The configuration of a net, to be written as JSON."""
-    options = {
-        name: getattr(net, name) for name in OPTIONAL if name in net.core.architecture.changed_arguments()
-    }
+def describe(parts: Parts) -> dict[str, Any]:
+    """The content of the entry of a net; what is left out has its default."""
+    architecture = parts.architecture
     return {
         "version": VERSION,
-        "input_size": net.input_size,
-        "hidden_size": net.hidden_size,
-        "bias": net.bias,
-        "dtype": net.dtype.name,
-        **options,
+        "input_size": architecture.input_size,
+        "hidden_size": architecture.hidden_size,
+        "bias": architecture.bias,
+        "dtype": parts.dtype.name,
+        **architecture.changed_arguments(),
     }
+
+
+def text(parts: Parts) -> str:
+    """The entry of a net, to be written."""
+    return json.dumps(describe(parts))
 
 
 def parse(where: str, text: str) -> dict[str, Any]:
-    """The checked content of a configuration; FormatError, which begins with `where`, for anything else."""
+    """The checked content of an entry; FormatError, which begins with `where`, for anything else."""
+    if len(text) > LONGEST:
+        raise FormatError(f"{where} has over {LONGEST} characters")
     try:
-        config = json.loads(text)
+        entry = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise FormatError(f"{where} is no JSON: {error}") from error
-    if not isinstance(config, dict) or config.get("version") != VERSION or config["version"] is True:
+    if not isinstance(entry, dict) or entry.get("version") != VERSION or entry["version"] is True:
         raise FormatError(f"{where} must be an object with version {VERSION}")
-    known = {"version", *REQUIRED, *OPTIONAL}
-    if unknown := sorted(set(config) - known):
+    if unknown := sorted(set(entry) - {"version", *FIELDS}):
         raise FormatError(f"{where} has {', '.join(unknown)[:100]}, which this version does not know")
-    if config.get("dtype") not in ("float32", "float64"):
-        raise FormatError(f"{where} has dtype {config.get('dtype')!r:.100}")
-    for name, kind in {**REQUIRED, **OPTIONAL}.items():
-        if name in config and not _is(config[name], kind):
-            raise FormatError(f"{where} has {name} {config[name]!r:.100}, but it must be of {kind.__name__}")
-    return config
+    if entry.get("dtype") not in ("float32", "float64"):
+        raise FormatError(f"{where} has dtype {entry.get('dtype')!r:.100}")
+    for name, kind in FIELDS.items():
+        if name in entry and not _is(entry[name], kind):
+            raise FormatError(f"{where} has {name} {entry[name]!r:.100}, but it must be of {kind.__name__}")
+    return entry
 
 
 def _is(value: Any, kind: type) -> bool:
-    """Whether a JSON value is of this kind; a bool is no number."""
+    """Whether a JSON value is of this type; a bool is no number."""
     if kind is float:
         return isinstance(value, int | float) and not isinstance(value, bool)
     return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
 
 
-def build(
-    path: str, state: dict[str, np.ndarray], config: dict[str, Any], backend: Literal["native", "numpy"]
-) -> model.LSTM:
-    """The net of a state dict and a parsed configuration, {} where the file has none."""
-    options = {name: config[name] for name in OPTIONS if name in config}
+def parts(path: str, state: Mapping[str, np.ndarray], entry: dict[str, Any]) -> Parts:
+    """The net of a state dict and of a parsed entry, {} if the file has none."""
     try:
-        _, found, dtype = states_of.from_state_dict(state)
+        net = from_state_dict(state)
     except (ValueError, TypeError) as error:
         raise FormatError(f"{path}: {error}") from error
-    told = {**found._asdict(), "dtype": dtype.name}
-    for name, value in told.items():
-        if name not in OPTIONS and config.get(name, value) != value:
+    for name, value in {**net.architecture.arguments(), "dtype": net.dtype.name}.items():
+        if name not in OPTIONS and entry.get(name, value) != value:
             raise FormatError(
-                f"{path}: its arrays have {name}={value}, but its entry 'lstm' says {config[name]!r:.100}"
+                f"{path}: its arrays have {name}={value}, but its entry {ENTRY!r} says {entry[name]!r:.100}"
             )
     try:
-        found.with_options(**options)
+        options = {name: entry[name] for name in OPTIONS if name in entry}
+        return net._replace(architecture=net.architecture.with_options(**options))
     except (ValueError, TypeError, OverflowError) as error:
-        raise FormatError(f"{path}: entry 'lstm': {str(error)[:500]}") from error
-    return model.LSTM.from_state_dict(state, backend=backend, **options)
+        raise FormatError(f"{path}: entry {ENTRY!r}: {str(error)[:500]}") from error

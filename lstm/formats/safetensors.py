@@ -1,24 +1,27 @@
-"""safetensors: a state dict under PyTorch's names and, where this package wrote it, a configuration.
+"""safetensors: a state dict under PyTorch's names and, if this package wrote it, a metadata entry ``lstm``.
 
-The configuration is the metadata ``lstm``, a JSON text. The library parses; nothing of a file is run.
+The library parses; nothing of a file is run.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-from typing import Any, Literal
+import re
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
-from .. import model
-from . import FormatError, candidates, lstm_entry
-from .writing import replacing
+from ..core.state_dict import to_state_dict
+from ..core.weights import Parts
+from . import candidates, lstm_entry
+from .errors import FormatError
+from .lstm_entry import ENTRY
 
-CONFIG = "lstm"
 # By the names that the format gives to dtypes; a bfloat16 is the upper half of a float32.
 DTYPES = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": np.uint16}
-LONGEST_CONFIG = 10_000  # characters
 
 
 def _library() -> Any:
@@ -32,61 +35,80 @@ def _library() -> Any:
     return safetensors
 
 
-def save(net: model.LSTM, path: str | os.PathLike[str]) -> None:
-    """Write the net's state dict and configuration; an old file is replaced whole."""
+def write(parts: Parts, path: str | os.PathLike[str]) -> None:
+    """Write the net's state dict and what it does not tell."""
     library = _library()
-    with replacing(path) as partial:
-        library.numpy.save_file(
-            net.state_dict(), partial, metadata={CONFIG: json.dumps(lstm_entry.describe(net))}
-        )
+    metadata = {ENTRY: lstm_entry.text(parts)}
+    try:
+        library.numpy.save_file(to_state_dict(parts), path, metadata=metadata)
+    except library.SafetensorError as error:
+        # An OSError is to the library a text that ends in its number.
+        code = re.search(r"\(os error ([0-9]{1,4})\)", str(error))
+        if code is None:
+            raise OSError(f"{os.fspath(path)}: {error}") from error
+        raise OSError(int(code[1]), os.strerror(int(code[1])), os.fspath(path)) from error
 
 
-def load(
-    path: str | os.PathLike[str], backend: Literal["native", "numpy"], prefix: str | None = None
-) -> model.LSTM:
+def read(path: str | os.PathLike[str], prefix: str | None = None) -> Parts:
     """The one LSTM among a file's tensors, or that of `prefix`."""
-    library = _library()
     name = os.fspath(path)
-    with open(name, "rb"):  # for the usual OSError where it cannot be
+    with _opened(name) as file:
+        metadata = file.metadata() or {}
+        try:
+            tensors = candidates.find(_shapes(file), prefix)
+        except ValueError as error:
+            raise FormatError(f"{name}: {error}") from error
+        state = {key: _tensor(name, file, full) for key, full in tensors.items()}
+    entry = {}
+    if ENTRY in metadata:
+        entry = lstm_entry.parse(f"{name}: metadata {ENTRY!r}", metadata[ENTRY])
+    return lstm_entry.parts(name, state, entry)
+
+
+def names(path: str | os.PathLike[str]) -> list[tuple[int, tuple[str, ...]]]:
+    """Number and prefix of every LSTM of a file."""
+    with _opened(os.fspath(path)) as file:
+        prefixes = sorted(prefix.removesuffix(".") for prefix in candidates.prefixes(_shapes(file)))
+    return [(number, (prefix,)) for number, prefix in enumerate(prefixes)]
+
+
+@contextlib.contextmanager
+def _opened(name: str) -> Iterator[Any]:
+    """The library's view of a file; FormatError for what goes wrong with it in this block."""
+    library = _library()
+    with open(name, "rb"):  # raises the same OSError as for other formats
         pass
     try:
         with library.safe_open(name, "numpy") as file:
-            shapes = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
-            dtypes = {key: file.get_slice(key).get_dtype() for key in shapes}
-            metadata = file.metadata() or {}
-            names = candidates.find(shapes, prefix)
-            state = {key: _read(name, file, full, dtypes[full]) for key, full in names.items()}
+            yield file
     except (FormatError, MemoryError):
         raise
-    except ValueError as error:
-        raise FormatError(f"{name}: {error}") from error
     except Exception as error:
         # The library raises its own SafetensorError, and for some damage others.
         if isinstance(error, OSError) and error.errno is not None:
             raise
         raise FormatError(f"{name} is damaged or no .safetensors file: {error}") from error
-    found = {}
-    if CONFIG in metadata:
-        where = f"{name}: metadata {CONFIG!r}"
-        if len(metadata[CONFIG]) > LONGEST_CONFIG:
-            raise FormatError(f"{where} has over {LONGEST_CONFIG} characters")
-        found = lstm_entry.parse(where, metadata[CONFIG])
-    return lstm_entry.build(name, state, found, backend)
 
 
-def _read(path: str, file: Any, key: str, dtype: str) -> np.ndarray:
+def _shapes(file: Any) -> dict[str, tuple[int, ...]]:
+    """The shapes of all tensors by name."""
+    return {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
+
+
+def _tensor(path: str, file: Any, key: str) -> np.ndarray:
     """One tensor of an open file, float16 and bfloat16 widened to float32."""
+    dtype = file.get_slice(key).get_dtype()
     if dtype not in DTYPES:
         raise FormatError(
             f"{path}: entry {key!r} has dtype {dtype}, but must have one of {', '.join(DTYPES)}"
         )
     if dtype == "BF16":
-        return _read_bfloat16(path, key)
+        return _bfloat16(path, key)
     array = np.asarray(file.get_tensor(key))
     return array.astype(np.float32) if dtype == "F16" else array
 
 
-def _read_bfloat16(path: str, key: str) -> np.ndarray:
+def _bfloat16(path: str, key: str) -> np.ndarray:
     """One bfloat16 tensor, which NumPy has no dtype for, as float32.
 
     The library has checked the header: its length in 8 bytes, a JSON text, and then the values.

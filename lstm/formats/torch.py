@@ -6,23 +6,22 @@ PyTorch is imported to make a module only: tensors bring what is needed to read 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from ..core.state_dict import from_state_dict, to_state_dict
+from ..core.weights import Parts
 from . import candidates
 
-if TYPE_CHECKING:
-    from ..model import LSTM
-
-# What nn.LSTM cannot compute, and the value at which a net does without it.
-LACKING = {"reverse": False, "peephole": False, "clip": None, "input_forget": False, "activations": None}
+# The arguments of LSTM that nn.LSTM has too, under the same names.
+ARGUMENTS = ("input_size", "hidden_size", "num_layers", "bidirectional", "proj_size", "bias")
 
 
-def state_dict(source: Any, prefix: str | None) -> dict[str, np.ndarray]:
-    """The state dict of the one LSTM in a module or in a mapping of names to tensors, as NumPy arrays.
+def read(source: Any, prefix: str | None) -> Parts:
+    """The one LSTM in a module or in a mapping of names to tensors.
 
-    Narrower floats are widened to float32. TypeError or ValueError where there is none, or several.
+    Narrower floats are widened to float32. TypeError or ValueError if there is none, or several.
     """
     tensors = source
     if not isinstance(source, Mapping):
@@ -46,7 +45,7 @@ def state_dict(source: Any, prefix: str | None) -> dict[str, np.ndarray]:
         raise ValueError(
             f"{error}; hand over what it holds under {' or '.join(map(repr, inner[:5]))}"
         ) from error
-    return {name: _array(full, tensors[full]) for name, full in names.items()}
+    return from_state_dict({name: _array(full, tensors[full]) for name, full in names.items()})
 
 
 def _array(name: str, tensor: Any) -> np.ndarray:
@@ -68,24 +67,20 @@ def _array(name: str, tensor: Any) -> np.ndarray:
     return np.array(dense.numpy())
 
 
-def to_torch(net: LSTM) -> Any:
+def to_torch(parts: Parts) -> Any:
     """An nn.LSTM in evaluation mode, batch first, of the net's dtype and weights."""
-    for name, value in LACKING.items():
-        if getattr(net, name) != value:
-            raise ValueError(f"PyTorch's LSTM has no {name}, but this one has {name}={getattr(net, name)!r}")
+    for name, value in parts.architecture.changed_arguments().items():
+        if name not in ARGUMENTS:
+            raise ValueError(f"PyTorch's LSTM has no {name}, but this one has {name}={value!r}")
     try:
         import torch
     except ImportError as error:
         raise ImportError('to_torch needs PyTorch: pip install "lstm-native[torch]"') from error
+    arguments = parts.architecture.arguments()
     module = torch.nn.LSTM(
-        net.input_size,
-        net.hidden_size,
-        num_layers=net.num_layers,
-        bidirectional=net.bidirectional,
-        proj_size=net.proj_size,
-        bias=net.bias,
+        **{name: arguments[name] for name in ARGUMENTS},
         batch_first=True,
-        dtype=getattr(torch, net.dtype.name),
+        dtype=getattr(torch, parts.dtype.name),
     )
-    module.load_state_dict({name: torch.from_numpy(array) for name, array in net.state_dict().items()})
+    module.load_state_dict({name: torch.from_numpy(array) for name, array in to_state_dict(parts).items()})
     return module.eval()

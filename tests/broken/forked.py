@@ -73,4 +73,4 @@ def install() -> None:
     warnings.filterwarnings("ignore", ".*use of fork", DeprecationWarning)
     faulthandler.disable()  # a crash of the forked process is told by its status
     keras: Any = hdf5
-    keras._start = Process
+    keras.start_child = Process

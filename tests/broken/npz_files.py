@@ -51,7 +51,7 @@ def zipped(entries: dict[str, bytes], method: int = zipfile.ZIP_STORED) -> bytes
 
 
 def entries_of(net: Any) -> dict[str, bytes]:
-    text = json.dumps(lstm_entry.describe(net))
+    text = lstm_entry.text(net.core.parts())
     return {"lstm.npy": npy(text), **{f"{name}.npy": npy(a) for name, a in net.state_dict().items()}}
 
 
@@ -63,7 +63,7 @@ def good_files() -> Iterator[Good]:
     yield Good(FILE, zipped(projected, zipfile.ZIP_DEFLATED))
     bare = {f"{name}.npy": npy(array.astype(np.float16)) for name, array in arrays.net().state_dict().items()}
     yield Good(FILE, zipped(bare))
-    yield Good(FILE, zipped({"lstm.npy": npy(json.dumps(lstm_entry.describe(arrays.net())))} | bare))
+    yield Good(FILE, zipped({"lstm.npy": npy(lstm_entry.text(arrays.net().core.parts()))} | bare))
 
 
 def cases() -> Iterator[Case]:

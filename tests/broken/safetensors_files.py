@@ -57,7 +57,7 @@ def narrowed(state: dict[str, np.ndarray]) -> Tensors:
 
 
 def described(net: Any) -> dict[str, str]:
-    return {"lstm": json.dumps(lstm_entry.describe(net))}
+    return {"lstm": lstm_entry.text(net.core.parts())}
 
 
 def good_files() -> Iterator[Good]:
@@ -234,7 +234,7 @@ def _configurations() -> Iterator[Case]:
         yield Case(
             f"configuration {text[:14]!r} of {len(text)}", FILE, written(TENSORS, {"lstm": text}), ("'lstm'",)
         )
-    right = lstm_entry.describe(NET)
+    right = lstm_entry.describe(NET.core.parts())
     changes: dict[str, tuple[Any, ...]] = {
         "version": (0, None, "1", [1], True),
         "input_size": (4, -3, 0, "3", 1.5, None, float("nan"), 2**70),

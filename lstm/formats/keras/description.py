@@ -95,13 +95,13 @@ class Cell(NamedTuple):
     """One LSTM cell of a layer."""
 
     name: str
-    group: str  # where its weights stand within those of the model, as Keras 3 names it
+    group: str  # where its weights are within those of the model, as Keras 3 names it
     units: int
     use_bias: bool
     functions: tuple[ActivationForm, ActivationForm]  # of the gates; of candidate and output
 
 
-class Found(NamedTuple):
+class LayerConfig(NamedTuple):
     """A layer of LSTM cells: `levels` of one cell each or, of a Bidirectional, one level of two."""
 
     names: Names  # from the outermost model in; () for a layer that is in none
@@ -116,23 +116,23 @@ class Found(NamedTuple):
         return self.names[-1] if self.names else "lstm"
 
 
-class Unsuitable(ValueError):
+class UnsuitableLayer(ValueError):
     """A layer that this package cannot compute; the message goes on from the layer's name."""
 
 
-def find(description: Object, version: int) -> tuple[list[Found], dict[Names, Names]]:
+def find_layers(description: Object, version: int) -> tuple[list[LayerConfig], dict[Names, Names]]:
     """All layers of LSTM cells, and by names which of them takes its input from which other one alone.
 
     `version` is Keras's: 2 or 3.
     """
-    found: list[Found] = []
+    configs: list[LayerConfig] = []
     feeds: dict[Names, Names] = {}
     name = _config(description).get("name")
     layer = _layer(description, (str(name),) if name else (), "", version)
     if layer is not None:
         return [layer], {}
-    _search(description, (), "", version, found, feeds, 0)
-    return found, feeds
+    _search(description, (), "", version, configs, feeds, 0)
+    return configs, feeds
 
 
 def _search(
@@ -140,13 +140,13 @@ def _search(
     names: Names,
     group: str,
     version: int,
-    found: list[Found],
+    configs: list[LayerConfig],
     feeds: dict[Names, Names],
     depth: int,
 ) -> None:
     """Add the LSTMs of a model and of those within it."""
     if depth > DEEPEST:
-        raise ValueError(f"its models stand more than {DEEPEST} deep in one another")
+        raise ValueError(f"its models are nested more than {DEEPEST} deep")
     layers = layers_of(model)
     own = {}
     used: Counter[str] = Counter()
@@ -158,10 +158,10 @@ def _search(
         used[saved] += 1
         lstm = _layer(layer, (*names, name), inner + "/", version)
         if lstm is not None:
-            found.append(lstm)
+            configs.append(lstm)
             own[name] = lstm
         elif layers_of(layer):
-            _search(layer, (*names, name), inner + "/", version, found, feeds, depth + 1)
+            _search(layer, (*names, name), inner + "/", version, configs, feeds, depth + 1)
     for name in own:
         source = _source(name, *_links(model, layers))
         if source in own:
@@ -255,14 +255,14 @@ def _config(layer: Any) -> Object:
     return config if isinstance(config, dict) else {}
 
 
-def _layer(layer: Object, names: Names, group: str, version: int) -> Found | None:
+def _layer(layer: Object, names: Names, group: str, version: int) -> LayerConfig | None:
     """The LSTM that a layer is; None where it is something else."""
     if not is_lstm(layer):
         return None
     try:
         return _read_layer(layer, names, group, version)
-    except Unsuitable as error:
-        return Found(names, (), problem=str(error))
+    except UnsuitableLayer as error:
+        return LayerConfig(names, (), problem=str(error))
 
 
 def is_lstm(layer: Any) -> bool:
@@ -285,34 +285,34 @@ def _cells(config: Object) -> tuple[list[Object], bool]:
     return ([cell] if isinstance(cell, dict) else []), False
 
 
-def _read_layer(layer: Object, names: Names, group: str, version: int) -> Found:
-    """The LSTM of a layer that is one; Unsuitable where it is not to be had."""
+def _read_layer(layer: Object, names: Names, group: str, version: int) -> LayerConfig:
+    """The LSTM of a layer that is one; UnsuitableLayer where it is not to be had."""
     config = _config(layer)
     _check_options(config)
     if class_of(layer) != "Bidirectional":
         levels = tuple((cell,) for cell in _read_cells(layer, group, version))
         reverse, sequences = _flag(config, "go_backwards", False), _flag(config, "return_sequences", False)
-        return Found(names, levels, reverse, sequences)
+        return LayerConfig(names, levels, reverse, sequences)
     mode = config.get("merge_mode", "concat")
     if mode != "concat":
-        raise Unsuitable(f"has merge_mode {mode!r}, but the two directions stand side by side here: 'concat'")
+        raise UnsuitableLayer(f"has merge_mode {mode!r}, but must put both directions side by side: 'concat'")
     forward = config["layer"]
     backward = config.get("backward_layer") or forward
     sides = []
     for side, which in ((forward, "forward_layer"), (backward, "backward_layer")):
         if not is_lstm(side):
-            raise Unsuitable(f"has a {which} that is no LSTM")
+            raise UnsuitableLayer(f"has a {which} that is no LSTM")
         _check_options(_config(side))
         sides.append(_read_cells(side, f"{group}{which}/", version))
     if any(len(cells) > 1 for cells in sides):
-        raise Unsuitable("has stacked cells in each direction, which do not see each other's outputs")
+        raise UnsuitableLayer("has stacked cells in each direction, which do not see each other's outputs")
     # Keras 2 does not describe a backward layer that it made of the forward one.
     backwards = config.get("backward_layer") is None or _flag(_config(backward), "go_backwards", False)
     if _flag(_config(forward), "go_backwards", False) or not backwards:
-        raise Unsuitable("has a forward layer that goes backwards")
+        raise UnsuitableLayer("has a forward layer that goes backwards")
     if sides[0][0].units != sides[1][0].units:
-        raise Unsuitable(f"has directions of {sides[0][0].units} and {sides[1][0].units} units")
-    return Found(
+        raise UnsuitableLayer(f"has directions of {sides[0][0].units} and {sides[1][0].units} units")
+    return LayerConfig(
         names, ((sides[0][0], sides[1][0]),), False, _flag(_config(forward), "return_sequences", False)
     )
 
@@ -325,7 +325,7 @@ def _read_cells(layer: Object, group: str, version: int) -> list[Cell]:
     cells, is_stack = _cells(config)
     if not cells or any(class_of(cell) != "LSTMCell" for cell in cells):
         kinds = ", ".join(str(cell.get("class_name")) for cell in cells)
-        raise Unsuitable(f"has cells of {kinds}, but all must be of LSTMCell")
+        raise UnsuitableLayer(f"has cells of {kinds}, but all must be of LSTMCell")
     for cell in cells:
         _check_options(_config(cell))
     _check_options(_config(config["cell"]))
@@ -340,7 +340,7 @@ def _read_cells(layer: Object, group: str, version: int) -> list[Cell]:
 def _read_cell(config: Object, group: str, version: int) -> Cell:
     units = config.get("units")
     if not isinstance(units, int) or isinstance(units, bool) or units < 1:
-        raise Unsuitable(f"has units {units!r}, but must have a positive integer")
+        raise UnsuitableLayer(f"has units {units!r}, but must have a positive integer")
     functions = (
         function(config.get("recurrent_activation", "sigmoid"), version),
         function(config.get("activation", "tanh"), version),
@@ -351,15 +351,15 @@ def _read_cell(config: Object, group: str, version: int) -> Cell:
 def _flag(config: Object, name: str, default: bool) -> bool:
     value = config.get(name, default)
     if not isinstance(value, bool):
-        raise Unsuitable(f"has {name} {value!r}, but must have True or False")
+        raise UnsuitableLayer(f"has {name} {value!r}, but must have True or False")
     return value
 
 
 def _check_options(config: Object) -> None:
-    """Unsuitable where there is an option that is not known, and is on."""
+    """UnsuitableLayer where there is an option that is not known, and is on."""
     for name, value in config.items():
         if name not in WITHOUT_EFFECT and name not in USED and value is not None and value is not False:
-            raise Unsuitable(f"has the option {name}={value!r:.100}, which is not supported")
+            raise UnsuitableLayer(f"has the option {name}={value!r:.100}, which is not supported")
 
 
 def function(value: Any, version: int) -> ActivationForm:
@@ -383,7 +383,7 @@ def function(value: Any, version: int) -> ActivationForm:
             if slope == 0.0:
                 return "ThresholdedRelu", threshold
         value = value.get("config") if kind == "function" else kind or value.get("class_name")
-    raise Unsuitable(
+    raise UnsuitableLayer(
         f"has the activation {value!r:.100}, but must have one of {', '.join(FUNCTIONS)}, or a LeakyReLU, "
         "ELU or ReLU layer without max_value"
     )
@@ -394,5 +394,5 @@ def _number(config: Object, name: str, default: float) -> float:
     if value is None:
         return default
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= LARGEST:
-        raise Unsuitable(f"has an activation with {name} {value!r:.100}, but it must be a finite number")
+        raise UnsuitableLayer(f"has an activation with {name} {value!r:.100}, but it must be a finite number")
     return float(value)

@@ -1,4 +1,4 @@
-"""The files that Keras saves: the description of their model and where the weights of its LSTMs stand.
+"""The files that Keras saves: the description of their model and where the weights of its LSTMs are.
 
 Keras 3, and Keras 2 in .keras, name weights by places in the model: layers/lstm_1/cell/vars/0. Legacy .h5
 files, of either, list them by layer in attributes.
@@ -6,7 +6,6 @@ files, of either, list them by layer in attributes.
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import re
@@ -15,18 +14,15 @@ import zipfile
 from collections.abc import Callable, Iterable
 from typing import IO, Any
 
-from .. import FormatError
-from . import description as descriptions
-from .description import Cell, Found, Names, Object, Unsuitable
+from ..archive import budget, checked_entries, chunks, opened
+from ..errors import FormatError
+from .description import Cell, LayerConfig, Names, Object, UnsuitableLayer, find_layers
 from .hdf5 import File
-from .stack import Layer, Located
+from .stack import CellWeights, Layer
 
 CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 LONGEST_CONFIG = 1 << 19  # bytes; parsed it takes thirty times as much at worst
-LARGEST_EXPANSION = 8
-SMALL = 1 << 20
-CHUNK = 1 << 16
-USUAL = ("Sigmoid", "Tanh")
+DEFAULT_FUNCTIONS = ("Sigmoid", "Tanh")
 # A cell's kernel in a file of Keras 3, by the layer's place, the direction and the level of a stack.
 CELL = re.compile(
     r"(?P<layer>.*?)(?:/(?P<side>forward|backward)_layer)?/cell(?:/cells/(?P<level>\w+))?/vars/0"
@@ -36,38 +32,18 @@ LEGACY = re.compile(r"(?P<cell>.*/)kernel(?P<number>(?::0)?)")
 
 def unpacked(name: str, file: IO[bytes]) -> tuple[Object, int, IO[bytes]]:
     """The model's description, Keras's version and a file of the weights, from a .keras archive."""
-    size = os.fstat(file.fileno()).st_size
-    try:
-        with zipfile.ZipFile(file) as archive:
-            entries = _entries(name, archive)
-            if WEIGHTS not in entries or CONFIG not in entries:
-                raise FormatError(f"{name} lacks {CONFIG} or {WEIGHTS}, which a .keras file has")
-            description = _json(f"{name}: {CONFIG}", _text(name, archive, entries[CONFIG]))
-            metadata = entries.get(METADATA)
-            told = {} if metadata is None else _json(f"{name}: {METADATA}", _text(name, archive, metadata))
-            weights = _extracted(name, archive, entries[WEIGHTS], max(SMALL, LARGEST_EXPANSION * size))
-    except (FormatError, MemoryError):
-        raise
-    except Exception as error:
-        # As for .npz: damage makes zipfile raise nearly anything.
-        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
-            raise
-        raise FormatError(f"{name} is damaged or no .keras file: {error}") from error
-    return description, _version(told.get("keras_version")), weights
-
-
-def _entries(name: str, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
-    """The three entries that are used, by name."""
-    entries: dict[str, zipfile.ZipInfo] = {}
-    for entry in archive.infolist():
-        if entry.filename not in (CONFIG, METADATA, WEIGHTS):
-            continue
-        if entry.filename in entries:
-            raise FormatError(f"{name}: entry {entry.filename!r} stands in it twice")
-        if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise FormatError(f"{name}: entry {entry.filename!r} is compressed by other than deflate")
-        entries[entry.filename] = entry
-    return entries
+    most = budget(os.fstat(file.fileno()).st_size)
+    with opened(name, file, ".keras") as archive:
+        used = [entry for entry in archive.infolist() if entry.filename in (CONFIG, METADATA, WEIGHTS)]
+        entries = checked_entries(name, used)
+        if WEIGHTS not in entries or CONFIG not in entries:
+            raise FormatError(f"{name} lacks {CONFIG} or {WEIGHTS}, which a .keras file has")
+        description = _json(f"{name}: {CONFIG}", _text(name, archive, entries[CONFIG]))
+        metadata: Object = {}
+        if METADATA in entries:
+            metadata = _json(f"{name}: {METADATA}", _text(name, archive, entries[METADATA]))
+        weights = _extracted(name, archive, entries[WEIGHTS], most)
+    return description, _version(metadata.get("keras_version")), weights
 
 
 def _text(name: str, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
@@ -78,17 +54,16 @@ def _text(name: str, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
     return content
 
 
-def _extracted(name: str, archive: zipfile.ZipFile, entry: zipfile.ZipInfo, budget: int) -> IO[bytes]:
-    """An entry as a file of its own, which has no name and goes when it is closed."""
-    if entry.file_size > budget:
+def _extracted(name: str, archive: zipfile.ZipFile, entry: zipfile.ZipInfo, most: int) -> IO[bytes]:
+    """An entry of `most` bytes as a file of its own, which has no name and goes when it is closed."""
+    if entry.file_size > most:
         raise FormatError(f"{name}: entry {entry.filename!r} claims {entry.file_size} bytes")
     weights = tempfile.TemporaryFile()  # noqa: SIM115, closed by the caller
     try:
-        with archive.open(entry) as file:
-            while chunk := file.read(CHUNK):
-                budget -= weights.write(chunk)
-                if budget < 0:
-                    raise FormatError(f"{name}: entry {entry.filename!r} holds more than it claims")
+        for chunk in chunks(archive, entry):
+            most -= weights.write(chunk)
+            if most < 0:
+                raise FormatError(f"{name}: entry {entry.filename!r} holds more than it claims")
         weights.flush()
     except BaseException:
         weights.close()
@@ -107,18 +82,18 @@ def _json(where: str, text: str | bytes) -> Object:
     return value
 
 
-def _version(told: Any) -> int:
-    """2 or 3; 3 where the file does not tell."""
-    return 2 if isinstance(told, str) and told.startswith("2.") else 3
+def _version(keras_version: Any) -> int:
+    """2 or 3; 3 if the file does not say."""
+    return 2 if isinstance(keras_version, str) and keras_version.startswith("2.") else 3
 
 
 def legacy_config(name: str, hdf5: File) -> tuple[Object | None, int]:
     """The description of a model that an .h5 file holds, None where it holds weights alone; the version."""
-    told = hdf5.attributes.get("", {})
-    version = _version(told.get("keras_version"))
-    if "model_config" not in told:
+    attributes = hdf5.attributes.get("", {})
+    version = _version(attributes.get("keras_version"))
+    if "model_config" not in attributes:
         return None, version
-    return _json(f"{name}: attribute 'model_config'", str(told["model_config"])), version
+    return _json(f"{name}: attribute 'model_config'", str(attributes["model_config"])), version
 
 
 def layers(hdf5: File, description: Object | None, version: int) -> tuple[list[Layer], dict[Names, Names]]:
@@ -126,48 +101,50 @@ def layers(hdf5: File, description: Object | None, version: int) -> tuple[list[L
     is_legacy = any("weight_names" in own for own in hdf5.attributes.values())
     if description is None:
         return (_legacy_layers if is_legacy else _bare_layers)(hdf5), {}
-    found, feeds = descriptions.find(description, version)
+    configs, feeds = find_layers(description, version)
     locate = _legacy_weights if is_legacy else _weights
-    return [_with_weights(hdf5, one, locate) for one in found], feeds
+    return [_with_weights(hdf5, one, locate) for one in configs], feeds
 
 
-def _with_weights(hdf5: File, found: Found, locate: Callable[[File, Found], tuple[Located, ...]]) -> Layer:
+def _with_weights(
+    hdf5: File, config: LayerConfig, locate: Callable[[File, LayerConfig], tuple[CellWeights, ...]]
+) -> Layer:
     """A layer with its weights, or with what is wrong with them."""
-    if found.problem is not None:
-        return Layer(found, ())
+    if config.problem is not None:
+        return Layer(config, ())
     try:
-        return Layer(found, locate(hdf5, found))
-    except Unsuitable as error:
-        return Layer(found._replace(problem=str(error)), ())
+        return Layer(config, locate(hdf5, config))
+    except UnsuitableLayer as error:
+        return Layer(config._replace(problem=str(error)), ())
 
 
-def _weights(hdf5: File, found: Found) -> tuple[Located, ...]:
+def _weights(hdf5: File, config: LayerConfig) -> tuple[CellWeights, ...]:
     """Where Keras 3, and Keras 2 in .keras files, puts a layer's weights."""
-    located = []
-    for cell in (cell for level in found.levels for cell in level):
+    weights = []
+    for cell in (cell for level in config.levels for cell in level):
         paths = [f"{cell.group}vars/{k}" for k in range(2 + cell.use_bias)]
         if f"{cell.group}vars/{len(paths)}" in hdf5.entries:
-            raise Unsuitable(f"has use_bias={cell.use_bias}, but more weights than that takes")
+            raise UnsuitableLayer(f"has use_bias={cell.use_bias}, but more weights than that takes")
         for path in paths:
             if path not in hdf5.entries:
-                raise Unsuitable(f"lacks its weights {path!r}")
+                raise UnsuitableLayer(f"lacks its weights {path!r}")
         entries = [hdf5.entries[path] for path in paths]
-        located.append(Located(entries[0], entries[1], entries[2] if cell.use_bias else None))
-    return tuple(located)
+        weights.append(CellWeights(entries[0], entries[1], entries[2] if cell.use_bias else None))
+    return tuple(weights)
 
 
 def _bare_layers(hdf5: File) -> list[Layer]:
     """The LSTMs among the weights of a Keras 3 file that does not describe its model.
 
-    They are taken for what their shapes and places tell: forward or bidirectional, the usual activations.
+    Shapes and places say which are bidirectional; activations are assumed to be the default ones.
     """
-    groups: dict[str, dict[tuple[int, int], Located]] = {}
+    groups: dict[str, dict[tuple[int, int], CellWeights]] = {}
     for path in hdf5.entries:
         match = CELL.fullmatch(path)
-        located = _located(hdf5, path, path[:-1] + "1", path[:-1] + "2")
-        if match is not None and located is not None:
+        weights = _cell_weights(hdf5, path, path[:-1] + "1", path[:-1] + "2")
+        if match is not None and weights is not None:
             place = (_number(match["level"]), int(match["side"] == "backward"))
-            groups.setdefault(match["layer"], {})[place] = located
+            groups.setdefault(match["layer"], {})[place] = weights
     layers = []
     for path, cells in sorted(groups.items(), key=lambda item: _natural(item[0])):
         name = str(hdf5.attributes.get(f"{path}/vars", {}).get("name", path.rpartition("/")[2]))
@@ -183,36 +160,36 @@ def _legacy_layers(hdf5: File) -> list[Layer]:
     for group in names or [path for path, own in hdf5.attributes.items() if "weight_names" in own]:
         # A nested model has one group: layer/cell, of a stack layer/stack/cell, of two directions
         # layer/forward_layer/cell and layer/backward_layer/cell.
-        own: dict[str, dict[tuple[int, int], Located]] = {}
-        for path, located in _legacy_cells(hdf5, group):
+        own: dict[str, dict[tuple[int, int], CellWeights]] = {}
+        for path, weights in _legacy_cells(hdf5, group):
             parts = path.strip("/").split("/")
             outer = parts[:-1] or parts  # before Keras 2.2 a layer had no cell of its own
             one_side = outer[-1].startswith(("forward_", "backward_"))
             cells = own.setdefault("/".join(outer[:-1] if one_side else outer), {})
-            cells[(0, int(outer[-1].startswith("backward_"))) if one_side else (len(cells), 0)] = located
+            cells[(0, int(outer[-1].startswith("backward_"))) if one_side else (len(cells), 0)] = weights
         for path, cells in own.items():
             name = group if len(own) == 1 else path.rpartition("/")[2]
             layers.append(_bare(name, f"{group}/{path}", cells))
     return layers
 
 
-def _bare(name: str, path: str, cells: dict[tuple[int, int], Located]) -> Layer:
+def _bare(name: str, path: str, cells: dict[tuple[int, int], CellWeights]) -> Layer:
     """A layer of nothing but weights by (level, side)."""
     sides = 1 + max(side for _, side in cells)
     places = [(level, side) for level in range(len(cells) // sides) for side in range(sides)]
     if sorted(cells) != places:
         return Layer(
-            Found((name,), (), problem=f"has the weights {sorted(cells)} of {places} at {path!r}"), ()
+            LayerConfig((name,), (), problem=f"has the weights {sorted(cells)} of {places} at {path!r}"), ()
         )
-    made = [
-        Cell(_level_name(level), path, cells[level, side].recurrent_kernel.shape[0], False, USUAL)
+    flat = [
+        Cell(_level_name(level), path, cells[level, side].recurrent_kernel.shape[0], False, DEFAULT_FUNCTIONS)
         for level, side in places
     ]
-    levels = tuple(tuple(made[k : k + sides]) for k in range(0, len(made), sides))
-    return Layer(Found((name,), levels), tuple(cells[place] for place in places))
+    levels = tuple(tuple(flat[k : k + sides]) for k in range(0, len(flat), sides))
+    return Layer(LayerConfig((name,), levels), tuple(cells[place] for place in places))
 
 
-def _located(hdf5: File, kernel: str, recurrent: str, bias: str) -> Located | None:
+def _cell_weights(hdf5: File, kernel: str, recurrent: str, bias: str) -> CellWeights | None:
     """The entries of a cell, None where they are none of an LSTM: (I, 4H), (H, 4H) and perhaps (4H,)."""
     entries = [hdf5.entries.get(path) for path in (kernel, recurrent, bias)]
     if entries[0] is None or entries[1] is None or len(entries[0].shape) != 2 or len(entries[1].shape) != 2:
@@ -220,7 +197,7 @@ def _located(hdf5: File, kernel: str, recurrent: str, bias: str) -> Located | No
     units, columns = entries[1].shape
     if not units or columns != 4 * units or entries[0].shape[1] != columns:
         return None
-    return Located(*entries)
+    return CellWeights(*entries)
 
 
 def _number(level: str | None) -> int:
@@ -243,21 +220,21 @@ def _natural_order(names: Iterable[str]) -> list[str]:
     return sorted(names, key=_natural)
 
 
-def _legacy_weights(hdf5: File, found: Found) -> tuple[Located, ...]:
+def _legacy_weights(hdf5: File, config: LayerConfig) -> tuple[CellWeights, ...]:
     """The weights of a layer in a legacy file: of a nested model, those with the layer's name in theirs."""
-    cells = _legacy_cells(hdf5, f"model_weights/{found.names[0]}")
-    if len(found.names) > 1:
-        cells = [(path, located) for path, located in cells if found.name in path.split("/")]
-    expected = [cell for level in found.levels for cell in level]
+    cells = _legacy_cells(hdf5, f"model_weights/{config.names[0]}")
+    if len(config.names) > 1:
+        cells = [(path, weights) for path, weights in cells if config.name in path.split("/")]
+    expected = [cell for level in config.levels for cell in level]
     if len(cells) != len(expected):
-        raise Unsuitable(f"has the weights of {len(cells)} LSTM cells, but {len(expected)} cells")
-    for cell, (path, located) in zip(expected, cells, strict=True):
-        if (located.bias is not None) != cell.use_bias:
-            raise Unsuitable(f"has use_bias={cell.use_bias}, which its weights at {path!r} have not")
-    return tuple(located for _, located in cells)
+        raise UnsuitableLayer(f"has the weights of {len(cells)} LSTM cells, but {len(expected)} cells")
+    for cell, (path, weights) in zip(expected, cells, strict=True):
+        if (weights.bias is not None) != cell.use_bias:
+            raise UnsuitableLayer(f"has use_bias={cell.use_bias}, which its weights at {path!r} have not")
+    return tuple(weights for _, weights in cells)
 
 
-def _legacy_cells(hdf5: File, group: str) -> list[tuple[str, Located]]:
+def _legacy_cells(hdf5: File, group: str) -> list[tuple[str, CellWeights]]:
     """The cells of a legacy layer, in the order of its list of weights, the backward one last."""
     own = hdf5.attributes.get(group, {})
     names = [name for key in _natural_order(own) if key.startswith("weight_names") for name in own[key]]
@@ -267,9 +244,11 @@ def _legacy_cells(hdf5: File, group: str) -> list[tuple[str, Located]]:
         if match is None:
             continue
         start, end = f"{group}{match['cell']}", match["number"]
-        located = _located(hdf5, f"{start}kernel{end}", f"{start}recurrent_kernel{end}", f"{start}bias{end}")
-        if located is not None:
-            cells.append((match["cell"], located))
+        weights = _cell_weights(
+            hdf5, f"{start}kernel{end}", f"{start}recurrent_kernel{end}", f"{start}bias{end}"
+        )
+        if weights is not None:
+            cells.append((match["cell"], weights))
     # The weights that are not trained come last, whichever direction they are of.
     return sorted(cells, key=lambda cell: _is_backward(cell[0]))
 

@@ -18,11 +18,10 @@ from typing import IO, Any, NamedTuple, NoReturn, Self
 import numpy as np
 
 from ...core import memory as memories
-from .. import FormatError
+from ..archive import budget
+from ..errors import FormatError
 
 CHILD = Path(__file__).with_name("hdf5_child.py")
-LARGEST_EXPANSION = 8
-SMALL = 1 << 20
 LONGEST_LISTING = 8 << 20  # bytes
 # Of the clock, for a machine that is busy; the child bounds its own CPU time far more tightly.
 SECONDS = 30.0
@@ -61,8 +60,8 @@ class File:
     def __init__(self, name: str, file: IO[bytes]) -> None:
         self._name = name
         self._size = os.fstat(file.fileno()).st_size
-        self._budget = max(SMALL, LARGEST_EXPANSION * self._size)
-        self._process = _start(file.fileno(), self._size)
+        self._left = budget(self._size)
+        self._process = start_child(file.fileno(), self._size)
         self._clock = threading.Timer(SECONDS + self._size / BYTES_A_SECOND, self._process.kill)
         self._clock.daemon = True
         self._clock.start()
@@ -102,7 +101,7 @@ class File:
         return memory.data
 
     def _ended(self) -> NoReturn:
-        """Tell why the process gave no answer."""
+        """Raise with why the process gave no answer."""
         try:
             code = self._process.wait(timeout=5)
         except subprocess.TimeoutExpired:
@@ -118,14 +117,14 @@ class File:
         if length > LONGEST_LISTING:
             raise FormatError(f"{self._name} has too many entries")
         try:
-            found = json.loads(bytes(self._read(length)))
-            if "error" in found:
-                raise FormatError(f"{self._name}: {found['error']}")
+            answer = json.loads(bytes(self._read(length)))
+            if "error" in answer:
+                raise FormatError(f"{self._name}: {answer['error']}")
             entries = {
                 str(path): Entry(path, tuple(map(int, shape)), str(dtype), problem)
-                for path, (shape, dtype, problem) in found["datasets"].items()
+                for path, (shape, dtype, problem) in answer["datasets"].items()
             }
-            attributes = {str(path): dict(own) for path, own in found["attributes"].items()}
+            attributes = {str(path): dict(own) for path, own in answer["attributes"].items()}
         except FormatError:
             raise
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
@@ -148,26 +147,26 @@ class File:
 
     def _array(self, entry: Entry) -> np.ndarray:
         dtype = np.dtype(DTYPES[entry.dtype])
-        claimed = dtype.itemsize
+        size = dtype.itemsize
         for length in entry.shape:
-            claimed *= length
-        self._budget -= claimed
-        if claimed < 0 or self._budget < 0 or bytes(self._read(1)) != b"\1":
+            size *= length
+        self._left -= size
+        if size < 0 or self._left < 0 or bytes(self._read(1)) != b"\1":
             raise FormatError(f"{self._name}: entry {entry.path!r} of shape {entry.shape} cannot be read")
-        array = np.frombuffer(self._read(claimed), dtype.newbyteorder("<")).reshape(entry.shape)
+        array = np.frombuffer(self._read(size), dtype.newbyteorder("<")).reshape(entry.shape)
         if entry.dtype == "bfloat16":  # the upper half of a float32
             return (array.astype(np.uint32) << 16).view(np.float32)
         return array.astype(dtype, copy=False)
 
 
-def _start(descriptor: int, size: int) -> subprocess.Popen[bytes]:
+def start_child(descriptor: int, size: int) -> subprocess.Popen[bytes]:
     """The process, isolated from the environment and from the folder it is started in."""
     if find_spec("h5py") is None:
         raise ImportError('.keras and .h5 files need h5py: pip install "lstm-native[keras]"')
     if getattr(sys, "frozen", False) or not sys.executable:
         raise ImportError(
-            ".keras and .h5 files are read by a Python process of its own, which a frozen program has not; "
-            "save the net as .npz where there is one"
+            ".keras and .h5 files are read by a Python process of its own, which a frozen program cannot "
+            "start; save the net as .npz in an ordinary Python"
         )
     specs = [find_spec(library) for library in ("numpy", "h5py")]
     folders = [str(Path(spec.origin).parent.parent) for spec in specs if spec is not None and spec.origin]

@@ -22,7 +22,7 @@ import sys
 from typing import Any
 
 SMALL = 1 << 20
-LARGEST_EXPANSION = 8  # of compressed data, as for .npz
+LARGEST_EXPANSION = 8  # of compressed data, as in formats/archive.py
 MOST_OBJECTS = 10_000
 DEEPEST = 50
 LONGEST_TEXT = 1 << 19  # characters of an attribute
@@ -32,7 +32,7 @@ CPU_SECONDS = 0.2
 BYTES_A_SECOND = 10e6
 
 
-class Refused(Exception):
+class Refusal(Exception):
     """What the file holds is none of what Keras writes."""
 
 
@@ -49,7 +49,7 @@ def limit(size: int) -> None:
 
 
 def listing(h5py: Any, file: Any, size: int) -> dict[str, Any]:
-    """Attributes by group and datasets by path; Refused where a link leads elsewhere or back."""
+    """Attributes by group and datasets by path; Refusal where a link leads elsewhere or back."""
     attributes: dict[str, dict[str, Any]] = {}
     datasets: dict[str, Any] = {}
     seen = set()
@@ -59,7 +59,7 @@ def listing(h5py: Any, file: Any, size: int) -> dict[str, Any]:
         path, found = stack.pop()
         address = h5py.h5o.get_info(found).addr
         if address in seen:
-            raise Refused(f"entry {path!r} stands in it twice")
+            raise Refusal(f"entry {path!r} appears twice")
         seen.add(address)
         if isinstance(found, h5py.h5d.DatasetID):
             datasets[path] = describe(h5py, h5py.Dataset(found), size)
@@ -73,14 +73,14 @@ def listing(h5py: Any, file: Any, size: int) -> dict[str, Any]:
                 attributes[path] = own
         count += len(found)
         if count > MOST_OBJECTS:
-            raise Refused(f"it has more than {MOST_OBJECTS} entries")
+            raise Refusal(f"it has more than {MOST_OBJECTS} entries")
         if path.count("/") > DEEPEST:
-            raise Refused(f"its groups stand more than {DEEPEST} deep")
+            raise Refusal(f"its groups are nested more than {DEEPEST} deep")
         for name in found:
             text = name.decode("utf-8", "replace")
             inner = f"{path}/{text}" if path else text
             if found.links.get_info(name).type != h5py.h5l.TYPE_HARD:
-                raise Refused(f"entry {inner!r} is a soft or external link, which leads elsewhere")
+                raise Refusal(f"entry {inner!r} is a soft or external link, which leads elsewhere")
             stack.append((inner, h5py.h5o.open(found, name)))
     return {"attributes": attributes, "datasets": datasets}
 
@@ -100,14 +100,14 @@ def texts(h5py: Any, path: str, group: Any, name: str) -> Any:
     if count == 0:
         return []
     if not isinstance(attribute.get_type(), h5py.h5t.TypeStringID) or len(attribute.shape) > 1:
-        raise Refused(f"{where} is no text and no list of texts")
+        raise Refusal(f"{where} is no text and no list of texts")
     if max(count, attribute.get_storage_size()) > LONGEST_TEXT:
-        raise Refused(f"{where} has over {LONGEST_TEXT} characters")
+        raise Refusal(f"{where} has over {LONGEST_TEXT} characters")
     value = group.attrs[name]
     values = [value] if attribute.shape == () else list(value)
     decoded = [v.decode("utf-8", "replace") if isinstance(v, bytes) else str(v) for v in values]
     if sum(map(len, decoded)) > LONGEST_TEXT:
-        raise Refused(f"{where} has over {LONGEST_TEXT} characters")
+        raise Refusal(f"{where} has over {LONGEST_TEXT} characters")
     return decoded[0] if attribute.shape == () else decoded
 
 
@@ -189,7 +189,7 @@ def main() -> None:
     try:
         file = h5py.File(io.FileIO(descriptor), "r")
         found = listing(h5py, file, size)
-    except Refused as error:
+    except Refusal as error:
         found = {"error": str(error)}
     except Exception as error:
         found = {"error": f"it is damaged or no HDF5 file: {str(error)[:300]}"}

@@ -12,14 +12,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...core import memory as memories
-from .description import Cell, Found, Names, Unsuitable
+from ...core.state_dict import from_state_dict
+from ...core.weights import Parts
+from .description import Cell, LayerConfig, Names, UnsuitableLayer
 from .hdf5 import Entry
 
-State = dict[str, np.ndarray]
-Options = dict[str, Any]
 
-
-class Located(NamedTuple):
+class CellWeights(NamedTuple):
     """The weights of a cell: arrays, or entries of a file that are still to be read."""
 
     kernel: Any
@@ -30,8 +29,14 @@ class Located(NamedTuple):
 class Layer(NamedTuple):
     """A layer of LSTM cells with its weights, cell by cell in the order of its levels."""
 
-    found: Found
-    weights: tuple[Located, ...]
+    config: LayerConfig
+    weights: tuple[CellWeights, ...]
+
+
+def check_pick(layer: Any) -> None:
+    """TypeError for what picks no layer."""
+    if not isinstance(layer, str | int | None) or isinstance(layer, bool):
+        raise TypeError(f"layer is {layer!r}, but must be the name of a layer or its number")
 
 
 def pick(layers: list[Layer], feeds: dict[Names, Names], which: str | int | None) -> list[Layer]:
@@ -41,10 +46,10 @@ def pick(layers: list[Layer], feeds: dict[Names, Names], which: str | int | None
     if which is None:
         try:
             return check(_in_order(layers, feeds))
-        except Unsuitable as error:
-            if len(layers) == 1 and len(layers[0].found.levels) < 2:
-                raise ValueError(f"the layer {layers[0].found.name!r} {error}") from error
-            message = f"the LSTM layers are no one net: {error}; pick one by layer=: {_listed(layers)}"
+        except UnsuitableLayer as error:
+            if len(layers) == 1 and len(layers[0].config.levels) < 2:
+                raise ValueError(f"the layer {layers[0].config.name!r} {error}") from error
+            message = f"the LSTM layers cannot be one net: {error}; pick one by layer=: {_listed(layers)}"
             raise ValueError(message) from error
     if isinstance(which, int):
         if not -len(layers) <= which < len(layers):
@@ -56,59 +61,60 @@ def pick(layers: list[Layer], feeds: dict[Names, Names], which: str | int | None
         raise ValueError(f"there are {len(matching)} LSTM layers {which!r}; there are {_listed(layers)}")
     try:
         return check(matching)
-    except Unsuitable as error:
-        raise ValueError(f"the layer {matching[0].found.name!r} {error}") from error
+    except UnsuitableLayer as error:
+        raise ValueError(f"the layer {matching[0].config.name!r} {error}") from error
 
 
 def _named(layer: Layer, name: str) -> list[Layer]:
     """The layer, or one cell of its stack, where that has this name."""
-    found = layer.found
-    if name in (found.name, "/".join(found.names)):
+    if name in (layer.config.name, "/".join(layer.config.names)):
         return [layer]
-    return [one for one in cells_of(layer) if name in (one.found.name, "/".join(one.found.names))]
+    return [one for one in cells_of(layer) if name in (one.config.name, "/".join(one.config.names))]
 
 
 def cells_of(layer: Layer) -> list[Layer]:
     """Every cell of a stack as a layer of its own, named layer/cell."""
-    found = layer.found
-    if len(found.levels) < 2:
+    config = layer.config
+    if len(config.levels) < 2:
         return []
     cells = []
-    for level, weights in zip(found.levels, layer.weights, strict=True):
-        names = (*found.names[:-1], f"{found.name}/{level[0].name}")
-        cells.append(Layer(found._replace(names=names, levels=(level,)), (weights,)))
+    for level, weights in zip(config.levels, layer.weights, strict=True):
+        names = (*config.names[:-1], f"{config.name}/{level[0].name}")
+        cells.append(Layer(config._replace(names=names, levels=(level,)), (weights,)))
     return cells
 
 
 def _in_order(layers: list[Layer], feeds: dict[Names, Names]) -> list[Layer]:
-    """The layers from the first of a stack to its last; Unsuitable where they are no stack."""
-    by_names = {layer.found.names: layer for layer in layers}
-    first = [layer for layer in layers if layer.found.names not in feeds]
+    """The layers from the first of a stack to its last; UnsuitableLayer where they are no stack."""
+    by_names = {layer.config.names: layer for layer in layers}
+    first = [layer for layer in layers if layer.config.names not in feeds]
     if len(first) != 1 or len(by_names) != len(layers):
-        raise Unsuitable("they do not feed one another alone")
+        raise UnsuitableLayer("they do not feed one another alone")
     follows = {source: taker for taker, source in feeds.items()}
     ordered = [first[0]]
-    while (names := follows.pop(ordered[-1].found.names, None)) is not None:
+    while (names := follows.pop(ordered[-1].config.names, None)) is not None:
         ordered.append(by_names[names])
     if len(ordered) != len(layers):
-        raise Unsuitable("they do not feed one another alone")
+        raise UnsuitableLayer("they do not feed one another alone")
     return ordered
 
 
 def check(layers: list[Layer]) -> list[Layer]:
-    """The layers, if they are one net; Unsuitable where it would not compute what they do."""
+    """The layers, if they are one net; UnsuitableLayer where it would not compute what they do."""
     for layer in layers:
-        if layer.found.problem is not None:
-            start = "" if len(layers) == 1 else f"{layer.found.name!r} "
-            raise Unsuitable(f"{start}{layer.found.problem}")
+        if layer.config.problem is not None:
+            start = "" if len(layers) == 1 else f"{layer.config.name!r} "
+            raise UnsuitableLayer(f"{start}{layer.config.problem}")
     if len(layers) > 1:
         for layer in layers:
-            if layer.found.reverse:
-                raise Unsuitable(f"{layer.found.name!r} has go_backwards, which turns its outputs round")
+            if layer.config.reverse:
+                raise UnsuitableLayer(
+                    f"{layer.config.name!r} has go_backwards, which turns its outputs round"
+                )
         for layer in layers[:-1]:
-            if not layer.found.sequences:
-                raise Unsuitable(f"{layer.found.name!r} has no return_sequences")
-    levels = [level for layer in layers for level in layer.found.levels]
+            if not layer.config.sequences:
+                raise UnsuitableLayer(f"{layer.config.name!r} has no return_sequences")
+    levels = [level for layer in layers for level in layer.config.levels]
     have = "has cells with" if len(layers) == 1 else "they have"
     for level in levels[1:]:
         for what, own, first in (
@@ -117,7 +123,7 @@ def check(layers: list[Layer]) -> list[Layer]:
             ("activations", [c.functions for c in level], [c.functions for c in levels[0]]),
         ):
             if own != first:
-                raise Unsuitable(f"{have} {first} and {own} {what}")
+                raise UnsuitableLayer(f"{have} {first} and {own} {what}")
     return layers
 
 
@@ -125,44 +131,42 @@ def _listed(layers: list[Layer]) -> str:
     """The layers by name, with their sizes."""
     described = []
     for layer in [cell for one in layers for cell in cells_of(one) or [one]]:
-        name = repr(layer.found.name)
+        name = repr(layer.config.name)
         if layer.weights:
-            inputs, units = layer.weights[0].kernel.shape[0], layer.found.levels[0][0].units
-            two = ", bidirectional" if len(layer.found.levels[0]) == 2 else ""
-            backwards = ", go_backwards" if layer.found.reverse else ""
+            inputs, units = layer.weights[0].kernel.shape[0], layer.config.levels[0][0].units
+            two = ", bidirectional" if len(layer.config.levels[0]) == 2 else ""
+            backwards = ", go_backwards" if layer.config.reverse else ""
             name += f" (input_size={inputs}, hidden_size={units}{two}{backwards})"
         described.append(name)
     rest = len(described) - 10
     return ", ".join(described[:10]) + (f" and {rest} more" if rest > 0 else "")
 
 
-def assemble(
-    layers: list[Layer], fetch: Callable[[list[Any]], Iterable[np.ndarray]]
-) -> tuple[State, Options]:
-    """The state dict of a net of these layers, and the options that it does not tell.
+def assemble(layers: list[Layer], fetch: Callable[[list[Any]], Iterable[np.ndarray]]) -> Parts:
+    """The net of these layers.
 
     `fetch` gives the arrays of a list of weights.
     """
-    levels = [level for layer in layers for level in layer.found.levels]
-    weights = [located for layer in layers for located in layer.weights]
+    levels = [level for layer in layers for level in layer.config.levels]
+    cells = [weights for layer in layers for weights in layer.weights]
     directions = len(levels[0])
-    with_bias = any(located.bias is not None for located in weights)
-    for k, located in enumerate(weights):
-        _check_shapes(levels[k // directions][k % directions], located, k // directions and directions)
-    arrays = iter(fetch([one for located in weights for one in located if one is not None]))
-    state: State = {}
-    for k, located in enumerate(weights):
+    with_bias = any(weights.bias is not None for weights in cells)
+    for k, weights in enumerate(cells):
+        _check_shapes(levels[k // directions][k % directions], weights, k // directions and directions)
+    arrays = iter(fetch([one for weights in cells for one in weights if one is not None]))
+    state: dict[str, np.ndarray] = {}
+    for k, weights in enumerate(cells):
         suffix = f"_l{k // directions}" + "_reverse" * (k % directions)
         state[f"weight_ih{suffix}"] = _transposed(next(arrays))
         state[f"weight_hh{suffix}"] = _transposed(next(arrays))
         if with_bias:
-            zeros = np.zeros(located.kernel.shape[1], state[f"weight_ih{suffix}"].dtype)
-            state[f"bias_ih{suffix}"] = next(arrays) if located.bias is not None else zeros
+            zeros = np.zeros(weights.kernel.shape[1], state[f"weight_ih{suffix}"].dtype)
+            state[f"bias_ih{suffix}"] = next(arrays) if weights.bias is not None else zeros
             state[f"bias_hh{suffix}"] = np.zeros_like(zeros)
     functions = [
         name for cell in levels[0] for name in (cell.functions[0], cell.functions[1], cell.functions[1])
     ]
-    return state, {"reverse": layers[0].found.reverse, "activations": functions}
+    return from_state_dict(state, reverse=layers[0].config.reverse, activations=functions)
 
 
 def _transposed(matrix: np.ndarray) -> np.ndarray:
@@ -172,12 +176,12 @@ def _transposed(matrix: np.ndarray) -> np.ndarray:
     return copy
 
 
-def _check_shapes(cell: Cell, located: Located, sides_before: int) -> None:
+def _check_shapes(cell: Cell, weights: CellWeights, sides_before: int) -> None:
     """(I, 4H), (H, 4H), (4H,); I is that of the `sides_before` directions of the layer before, if any."""
     units = cell.units
-    inputs = sides_before * units or (located.kernel.shape or (0,))[0]
+    inputs = sides_before * units or (weights.kernel.shape or (0,))[0]
     expected = ((inputs, 4 * units), (units, 4 * units), (4 * units,))
-    for name, array, shape in zip(Located._fields, located, expected, strict=True):
+    for name, array, shape in zip(CellWeights._fields, weights, expected, strict=True):
         if array is None:
             continue
         if tuple(array.shape) != shape or not inputs:

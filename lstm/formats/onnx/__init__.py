@@ -1,73 +1,52 @@
-"""ONNX: an LSTM node of a model, or several that are the layers of one net, as a net."""
+"""ONNX: an LSTM node of a model, or several that are the layers of one net."""
 
 from __future__ import annotations
 
-import os
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
 import numpy as np
 
-from ...core import state_dict as states_of
-from .. import FormatError
-from . import node as nodes_of
-from . import stack, write
+from ...core.state_dict import from_state_dict
+from ...core.weights import Parts
+from ..errors import FormatError
+from . import stack
 from .constants import Constants
-from .model import Found, Model, parse
-from .node import Attributes
+from .model import Model, NodeSite, parse
+from .node import Attributes, read_arrays, read_attributes, read_sizes, to_state_dict
+from .writer import write
 
-if TYPE_CHECKING:
-    from ... import model as models
+__all__ = ["names", "nodes", "read", "write"]
 
 MOST_LISTED = 10
 
 
-def load(
-    path: str | os.PathLike[str],
-    backend: Literal["native", "numpy"],
-    node: str | int | None = None,
-    external_data: bool = False,
-) -> models.LSTM:
-    """The net of a file's LSTM nodes, or of the one that `node` names."""
-    from ... import model as models
-
-    return models.LSTM.from_onnx(path, node, external_data=external_data, backend=backend)
-
-
-def save(net: models.LSTM, path: str | os.PathLike[str]) -> None:
-    """Write a model of one LSTM node a layer; an old file is replaced whole."""
-    write.save(net, path)
-
-
-def read(
-    source: Any, node: str | int | None, external_data: bool = False
-) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """The state dict of an LSTM node or of a stack of them, and the options that it does not tell."""
+def read(source: Any, node: str | int | None = None, external_data: bool = False) -> Parts:
+    """The net of the LSTM nodes of a model, a path or a ModelProto, or of the one that `node` picks."""
     if node is not None and (isinstance(node, bool) or not isinstance(node, int | str)):
         raise TypeError(f"node is {node!r}, but must be a name or a number")
     where, layers, options = _layers(source, node, external_data)
     state: dict[str, np.ndarray] = {}
     for k, arrays in enumerate(layers):
-        state |= nodes_of.state_dict(arrays, k)
+        state |= to_state_dict(arrays, k)
     try:
-        states_of.from_state_dict(state).architecture.with_options(**options)
+        return from_state_dict(state, **options)
     except (ValueError, TypeError) as error:
         raise FormatError(f"{where}: {error}") from error
-    return state, options
 
 
 def nodes(source: Any, external_data: bool = False) -> list[dict[str, Any]]:
     """Name, input_size, hidden_size and direction of every LSTM node, None for what is unclear."""
     model = parse(source, external_data)
-    return [_described(model, found) for found in model.lstm_nodes()]
+    return [_described(model, site) for site in model.lstm_nodes()]
 
 
-def names(source: Any, external_data: bool = False) -> list[tuple[str, ...]]:
-    """For every LSTM node its names and its outputs', by which `node` finds it if no other has them."""
-    return [_names(found) for found in parse(source, external_data).lstm_nodes()]
+def names(source: Any, external_data: bool = False) -> list[tuple[int, tuple[str, ...]]]:
+    """For every LSTM node its number, and its names and its outputs' by which it can be picked."""
+    return list(enumerate(_names(site) for site in parse(source, external_data).lstm_nodes()))
 
 
-def _names(found: Found) -> tuple[str, ...]:
-    return tuple(name for name in (found.name, found.node.name, *found.node.output) if name)
+def _names(site: NodeSite) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name for name in (site.name, site.node.name, *site.node.output) if name))
 
 
 def _layers(
@@ -79,9 +58,9 @@ def _layers(
     try:
         picked = _pick(model, model.lstm_nodes(), node)
         layers = []
-        for found, said in picked:
-            where = f"{model.where}: node {found.name!r}"
-            layers.append(nodes_of.arrays(where, found, said, Constants(model, where)))
+        for site, attributes in picked:
+            where = f"{model.where}: node {site.name!r}"
+            layers.append(read_arrays(where, site, attributes, Constants(model, where)))
         return where, layers, picked[0][1].options
     except (FormatError, MemoryError):
         raise
@@ -91,69 +70,69 @@ def _layers(
         model.close()
 
 
-def _pick(model: Model, found: list[Found], node: str | int | None) -> list[tuple[Found, Attributes]]:
-    """The node asked for, or all of them from the first layer on; FormatError where that is not clear."""
-    if not found:
+def _pick(model: Model, sites: list[NodeSite], node: str | int | None) -> list[tuple[NodeSite, Attributes]]:
+    """The node asked for, or all of them from the first layer on; FormatError if that is not clear."""
+    if not sites:
         raise FormatError(f"{model.where} has no LSTM node")
-    if node is None and len(found) > 1:
-        said = [_attributes(model, f) for f in found]
+    if node is None and len(sites) > 1:
+        attributes = [_attributes(model, site) for site in sites]
         try:
-            ordered = stack.order(model, found, said)
+            ordered = stack.order(model, sites, attributes)
         except FormatError as error:
             raise FormatError(
-                f"{model.where} has {len(found)} LSTM nodes that are no layers of one net ({error}); pick "
-                f"one by node=: {_listed(model, found)}"
+                f"{model.where} has {len(sites)} LSTM nodes that are no layers of one net ({error}); pick "
+                f"one by node=: {_listed(model, sites)}"
             ) from error
-        return [(found[k], said[k]) for k in ordered]
-    picked = found[0] if node is None else _named(model, found, node)
+        return [(sites[k], attributes[k]) for k in ordered]
+    picked = sites[0] if node is None else _named(model, sites, node)
     return [(picked, _attributes(model, picked))]
 
 
-def _attributes(model: Model, found: Found) -> Attributes:
-    where = f"{model.where}: node {found.name!r}"
+def _attributes(model: Model, site: NodeSite) -> Attributes:
+    where = f"{model.where}: node {site.name!r}"
     try:
-        return nodes_of.attributes(where, found)
+        return read_attributes(where, site)
     except FormatError:
         raise
     except (ValueError, TypeError) as error:
         raise FormatError(f"{where}: {error}") from error
 
 
-def _named(model: Model, found: list[Found], node: str | int) -> Found:
+def _named(model: Model, sites: list[NodeSite], node: str | int) -> NodeSite:
     """The node of this name, of an output of this name, or of this number."""
     if isinstance(node, int):
-        if not -len(found) <= node < len(found):
+        if not -len(sites) <= node < len(sites):
             raise FormatError(
-                f"{model.where} has {len(found)} LSTM nodes, so none of number {node}: "
-                f"{_listed(model, found)}"
+                f"{model.where} has {len(sites)} LSTM nodes, so none of number {node}: "
+                f"{_listed(model, sites)}"
             )
-        return found[node]
-    named = [f for f in found if node in _names(f)]
+        return sites[node]
+    named = [site for site in sites if node in _names(site)]
     if len(named) != 1:
         raise FormatError(
-            f"{model.where} has {len(named)} LSTM nodes {node!r}; it has {_listed(model, found)}"
+            f"{model.where} has {len(named)} LSTM nodes {node!r}; it has {_listed(model, sites)}"
         )
     return named[0]
 
 
-def _listed(model: Model, found: list[Found]) -> str:
+def _listed(model: Model, sites: list[NodeSite]) -> str:
     """The first of many nodes by name and shape."""
     described = []
-    for one in (_described(model, f) for f in found[:MOST_LISTED]):
+    for one in (_described(model, site) for site in sites[:MOST_LISTED]):
         name, *rest = one.values()
         sizes = ("?" if value is None else value for value in rest)
         described.append("{!r} (input_size={}, hidden_size={}, {})".format(name, *sizes))
-    more = len(found) - MOST_LISTED
+    more = len(sites) - MOST_LISTED
     return ", ".join(described) + (f" and {more} more" if more > 0 else "")
 
 
-def _described(model: Model, found: Found) -> dict[str, Any]:
-    """A node's name, sizes and direction, None for what its weights or attributes do not tell."""
+def _described(model: Model, site: NodeSite) -> dict[str, Any]:
+    """A node's name, sizes and direction, None for what its weights or attributes do not give."""
     sizes: tuple[int | None, int | None] = None, None
     direction = None
     try:
-        direction = nodes_of.attributes("", found).direction
-        sizes = nodes_of.sizes("", found, Constants(model, ""))
-    except (ValueError, TypeError):  # said by the attempt to load the node
+        direction = read_attributes("", site).direction
+        sizes = read_sizes("", site, Constants(model, ""))
+    except (ValueError, TypeError):  # the attempt to load the node raises it again
         pass
-    return {"name": found.name, "input_size": sizes[0], "hidden_size": sizes[1], "direction": direction}
+    return {"name": site.name, "input_size": sizes[0], "hidden_size": sizes[1], "direction": direction}

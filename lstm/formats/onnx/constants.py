@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from .. import FormatError
-from .model import STANDARD, Made, Model, Scope
+from ..errors import FormatError
+from .model import STANDARD, Definition, Model, Scope
 from .operators import OPERATORS
 
 LONGEST_CHAIN = 100
@@ -44,7 +44,7 @@ Place = tuple[Scope, str]
 
 
 class Constants:
-    """What the names of a model stand for where that is a constant.
+    """The values of names of a model that are constants.
 
     `bound` gives some names a value of its own. What is read, and what is made of it, take no more than
     twice the model's bytes each.
@@ -53,8 +53,8 @@ class Constants:
     def __init__(self, model: Model, where: str, bound: Mapping[Place, np.ndarray] | None = None) -> None:
         self._model, self._where = model, where
         self._known: dict[Place, np.ndarray | FormatError] = dict(bound or {})
-        self._begun: set[Place] = set()
-        self._made_bytes = 0
+        self._pending: set[Place] = set()
+        self._computed_bytes = 0
         self._read_bytes = 0
         self._bound_bytes = 8 * sum(
             array.nbytes for array in self._known.values() if isinstance(array, np.ndarray)
@@ -65,23 +65,23 @@ class Constants:
         return max(SMALL, 2 * self._model.size, self._bound_bytes) - taken
 
     def value(self, scope: Scope, name: str) -> np.ndarray:
-        """The array that `name` stands for in a scope; FormatError where it is no constant."""
+        """The array that `name` is in a scope; FormatError if it is no constant."""
         found = scope.find(name)
         if found is None:
             raise FormatError(f"{self._where}: {name!r} is no value of the model")
         place = found[0], name
         if place not in self._known:
-            if place in self._begun or len(self._begun) > LONGEST_CHAIN:
+            if place in self._pending or len(self._pending) > LONGEST_CHAIN:
                 raise FormatError(
                     f"{self._where}: {name!r} is at the end of a chain that is too long or a circle"
                 )
-            self._begun.add(place)
+            self._pending.add(place)
             try:
-                self._known[place] = self._made(found[0], name, found[1])
+                self._known[place] = self._computed(found[0], name, found[1])
             except FormatError as error:
                 self._known[place] = error
             finally:
-                self._begun.remove(place)
+                self._pending.remove(place)
         known = self._known[place]
         if isinstance(known, FormatError):
             raise known
@@ -94,23 +94,25 @@ class Constants:
             return tuple(found[1].what.dims)
         return self.value(scope, name).shape
 
-    def _made(self, scope: Scope, name: str, made: Made) -> np.ndarray:
-        if made.kind == "tensor":
-            return self._tensor(name, made.what)
-        if made.kind == "argument" and scope.caller is not None:
-            return self.value(scope.caller, made.what)
-        if made.kind == "node":
-            return self._output(scope, name, made)
-        what = {"sparse": "a sparse tensor", "twice": "made twice"}.get(made.kind, "no constant of the model")
+    def _computed(self, scope: Scope, name: str, definition: Definition) -> np.ndarray:
+        if definition.kind == "tensor":
+            return self._tensor(name, definition.what)
+        if definition.kind == "argument" and scope.caller is not None:
+            return self.value(scope.caller, definition.what)
+        if definition.kind == "node":
+            return self._output(scope, name, definition)
+        what = {"sparse": "a sparse tensor", "twice": "defined twice"}.get(
+            definition.kind, "no constant of the model"
+        )
         raise FormatError(f"{self._where}: {name!r} is {what}, but weights must be dense constants")
 
-    def _output(self, scope: Scope, name: str, made: Made) -> np.ndarray:
+    def _output(self, scope: Scope, name: str, definition: Definition) -> np.ndarray:
         """One output of a node."""
-        node = scope.nodes[made.what]
+        node = scope.nodes[definition.what]
         if (function := scope.function(node)) is not None:
-            if made.output >= len(function.output):
+            if definition.output >= len(function.output):
                 raise FormatError(f"{self._where}: {name!r} is no output of the function {node.op_type!r}")
-            return self.value(scope.called(made.what), function.output[made.output])
+            return self.value(scope.called(definition.what), function.output[definition.output])
         is_standard = node.domain in STANDARD
         is_dequantized = node.domain == "com.microsoft" and node.op_type == "DequantizeLinear"
         if is_standard and node.op_type == "Constant":
@@ -136,17 +138,17 @@ class Constants:
             attributes["value"] = self._tensor(name, attributes["value"])
         inputs = [self.value(scope, given) if given else None for given in node.input]
         if not inputs or inputs[0] is None:
-            raise FormatError(f"{self._where}: {name!r} is made of nothing")
+            raise FormatError(f"{self._where}: {name!r} has no inputs")
         try:
             with np.errstate(all="ignore"):
-                results = operator.compute(inputs, attributes, self._left(self._made_bytes))
-            result = results[made.output] if isinstance(results, list) else results
+                results = operator.compute(inputs, attributes, self._left(self._computed_bytes))
+            result = results[definition.output] if isinstance(results, list) else results
         except (ValueError, TypeError, IndexError, KeyError, AttributeError, OverflowError) as error:
             raise FormatError(f"{self._where}: {name!r} by {node.op_type}: {error}") from error
-        if not isinstance(results, list) and made.output:
+        if not isinstance(results, list) and definition.output:
             raise FormatError(f"{self._where}: {name!r} is no output of {node.op_type} that may be weights")
         if result.base is None:  # views take nothing
-            self._made_bytes += result.nbytes
+            self._computed_bytes += result.nbytes
         return result
 
     def _constant(self, scope: Scope, name: str, node: Any) -> np.ndarray:
@@ -191,7 +193,7 @@ class Constants:
         where = f"{self._where}: {name!r}"
         kind, shape = getattr(tensor, "data_type", None), tuple(getattr(tensor, "dims", ()))
         if kind not in DTYPES and kind not in (UINT4, INT4):
-            raise FormatError(f"{where} has data type {kind}, but must be of plain numbers")
+            raise FormatError(f"{where} has data type {kind}, but must be of numbers")
         if len(shape) > MOST_AXES:
             raise FormatError(f"{where} has {len(shape)} axes")
         if any(length < 0 for length in shape):
@@ -215,7 +217,7 @@ class Constants:
         return self._widened(kind, array)
 
     def _count(self, where: str, size: int, shape: tuple[int, ...]) -> None:
-        """Take note of the bytes of a tensor; FormatError where they are more than there can be."""
+        """Count the bytes of a tensor; FormatError if they are more than there can be."""
         if size > self._left(self._read_bytes):
             raise FormatError(f"{where} claims shape {shape}, and so more bytes than the model has")
         self._read_bytes += size
@@ -238,16 +240,16 @@ def producer(scope: Scope, name: str) -> tuple[Scope, Any, int] | None:
         found = scope.find(name)
         if found is None:
             return None
-        scope, made = found
-        if made.kind == "argument" and scope.caller is not None:
-            scope, name = scope.caller, made.what
-        elif made.kind == "node":
-            node = scope.nodes[made.what]
+        scope, definition = found
+        if definition.kind == "argument" and scope.caller is not None:
+            scope, name = scope.caller, definition.what
+        elif definition.kind == "node":
+            node = scope.nodes[definition.what]
             if (function := scope.function(node)) is None:
-                return scope, node, made.output
-            if made.output >= len(function.output):
+                return scope, node, definition.output
+            if definition.output >= len(function.output):
                 return None
-            scope, name = scope.called(made.what), function.output[made.output]
+            scope, name = scope.called(definition.what), function.output[definition.output]
         else:
             return None
     return None

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from .. import FormatError
+from ..errors import FormatError
 
 # Graphs within nodes and calls of functions, one in the other; the parser stops at some 30 graphs itself.
 DEEPEST = 50
@@ -39,8 +39,8 @@ def library() -> Any:
     return onnx
 
 
-class Made(NamedTuple):
-    """What a name stands for: a tensor, an output of a node, a caller's value, or nothing that is known."""
+class Definition(NamedTuple):
+    """What defines a name: a tensor, an output of a node, a caller's value, or nothing that is known."""
 
     kind: str  # "tensor", "sparse", "node", "argument", "input", "twice"
     what: Any = None  # TensorProto; index of the node; name of the caller's value
@@ -67,35 +67,37 @@ class Scope:
         self.opset: int = outer.opset if outer else _opset(model, body if call is not None else model.proto)
         # Attributes of the call; None where there is none.
         self.given: dict[str, Any] | None = outer.given if outer else None
-        self.made: dict[str, Made] = {}
+        self.definitions: dict[str, Definition] = {}
         if call is not None and caller is not None:
             self.given = {a.name: a for a in body.attribute_proto} | dict(caller.attribute_protos(call))
             for place, name in enumerate(body.input):
                 given = call.input[place] if place < len(call.input) else ""
-                self.made[name] = Made("argument", given) if given else Made("input")
+                self.definitions[name] = Definition("argument", given) if given else Definition("input")
         else:
-            self.made.update((value.name, Made("input")) for value in body.input)
+            self.definitions.update((value.name, Definition("input")) for value in body.input)
             self._tensors(body)
         for index, node in enumerate(self.nodes):
             for place, name in enumerate(node.output):
                 if name:
-                    is_new = name not in self.made
-                    self.made[name] = Made("node", index, place) if is_new else Made("twice")
+                    is_new = name not in self.definitions
+                    self.definitions[name] = (
+                        Definition("node", index, place) if is_new else Definition("twice")
+                    )
 
     def _tensors(self, graph: Any) -> None:
         """Initializers; one may be the default of an input."""
         for tensor in graph.initializer:
-            is_new = self.made.get(tensor.name, Made("input")).kind == "input"
-            self.made[tensor.name] = Made("tensor", tensor) if is_new else Made("twice")
+            is_new = self.definitions.get(tensor.name, Definition("input")).kind == "input"
+            self.definitions[tensor.name] = Definition("tensor", tensor) if is_new else Definition("twice")
         for sparse in graph.sparse_initializer:
-            self.made[sparse.values.name] = Made("sparse")
+            self.definitions[sparse.values.name] = Definition("sparse")
 
-    def find(self, name: str) -> tuple[Scope, Made] | None:
-        """What `name` stands for here, and the scope that it is of; None where it is unknown."""
+    def find(self, name: str) -> tuple[Scope, Definition] | None:
+        """The definition of `name` and the scope that it is in; None if it is unknown."""
         scope: Scope | None = self
         while scope is not None:
-            if name in scope.made:
-                return scope, scope.made[name]
+            if name in scope.definitions:
+                return scope, scope.definitions[name]
             scope = scope.outer
         return None
 
@@ -112,7 +114,7 @@ class Scope:
         return calls[self, index]
 
     def attribute_protos(self, node: Any) -> Iterator[tuple[str, Any]]:
-        """A node's attributes by name, those that stand for one of the call replaced by it."""
+        """A node's attributes by name, those that refer to one of the call replaced by it."""
         seen = set()
         for attribute in node.attribute:
             if attribute.name in seen:
@@ -150,8 +152,8 @@ class Scope:
         return None
 
 
-class Found(NamedTuple):
-    """An LSTM node, the scope that it stands in, and its name, after those of the calls around it."""
+class NodeSite(NamedTuple):
+    """An LSTM node, the scope that it is in, and its name, after those of the calls around it."""
 
     node: Any
     scope: Scope
@@ -164,7 +166,7 @@ def named(node: Any) -> str:
 
 
 def is_lstm(node: Any) -> bool:
-    """Whether a node is an LSTM, plain or quantized."""
+    """Whether a node is an LSTM, of floats or quantized."""
     return (node.op_type == "LSTM" and node.domain in STANDARD) or (
         node.op_type == "DynamicQuantizeLSTM" and node.domain == "com.microsoft"
     )
@@ -206,22 +208,22 @@ class Model:
         self.functions.clear()
         del self.scope, self.proto
 
-    def lstm_nodes(self) -> list[Found]:
+    def lstm_nodes(self) -> list[NodeSite]:
         """All LSTM nodes in the order of the graph, with those of inner graphs and of calls."""
-        found: list[Found] = []
-        self._collect(found, self._functions_with_lstm(), self.scope, "", 0, ())
-        return found
+        sites: list[NodeSite] = []
+        self._collect(sites, self._functions_with_lstm(), self.scope, "", 0, ())
+        return sites
 
     def _collect(
         self,
-        found: list[Found],
+        sites: list[NodeSite],
         wanted: set[Key],
         scope: Scope,
         prefix: str,
         depth: int,
         calls: tuple[Key, ...],
     ) -> None:
-        """Add the LSTM nodes of a scope, `depth` deep and within `calls`, to those found."""
+        """Add the LSTM nodes of a scope, `depth` deep and within `calls`, to those of `sites`."""
         if depth > DEEPEST:
             raise FormatError(f"{self.where} has over {DEEPEST} graphs or calls one in the other")
         if calls:
@@ -235,12 +237,12 @@ class Model:
                     raise FormatError(f"{self.where}: its function {key[1]!r} calls itself")
                 if key in wanted:
                     inner = f"{prefix}{named(node)}/"
-                    self._collect(found, wanted, scope.called(index), inner, depth + 1, (*calls, key))
+                    self._collect(sites, wanted, scope.called(index), inner, depth + 1, (*calls, key))
                 continue
             if is_lstm(node):
-                found.append(Found(node, scope, prefix + named(node)))
+                sites.append(NodeSite(node, scope, prefix + named(node)))
             for graph in inner_graphs(node):
-                self._collect(found, wanted, Scope(self, graph, outer=scope), prefix, depth + 1, calls)
+                self._collect(sites, wanted, Scope(self, graph, outer=scope), prefix, depth + 1, calls)
 
     def _functions_with_lstm(self) -> set[Key]:
         """The functions in which there is an LSTM node, or a call of such a one."""
@@ -300,30 +302,29 @@ class Model:
         return np.frombuffer(values, dtype).reshape(shape)
 
     def _beside(self, where: str, location: str) -> tuple[str, int]:
-        """Path and size of a plain file in the model's folder; FormatError for anything else."""
+        """Path and size of a regular file in the model's folder; FormatError for anything else."""
         if location in self._files:
             return self._files[location]
-        is_plain = location not in ("", ".", "..") and not set(location) & set("/\\:\0")
-        if not is_plain:
+        if location in ("", ".", "..") or set(location) & set("/\\:\0"):
             raise FormatError(
-                f"{where} is in {location[:80]!r}, but must be in a file beside the model's, by plain name"
+                f"{where} is in {location[:80]!r}, but must be the name of a file next to the model's"
             )
         folder = os.path.realpath(self.folder or "")
         path = os.path.realpath(os.path.join(folder, location))
         try:
             if os.path.dirname(path) != folder:
                 raise FormatError(f"{where} is in {location!r}, a link out of the model's folder")
-            found = os.stat(path)
-            if not stat.S_ISREG(found.st_mode):
-                raise FormatError(f"{where} is in {location!r}, which is no plain file")
+            status = os.stat(path)
+            if not stat.S_ISREG(status.st_mode):
+                raise FormatError(f"{where} is in {location!r}, which is no regular file")
         except OSError as error:
             if error.errno not in (errno.ENOENT, errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL):
                 raise
             raise FormatError(
                 f"{where} is in {location[:80]!r}, which is not beside the model's file"
             ) from error
-        self.size += found.st_size
-        self._files[location] = path, found.st_size
+        self.size += status.st_size
+        self._files[location] = path, status.st_size
         return self._files[location]
 
 

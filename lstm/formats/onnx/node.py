@@ -1,7 +1,9 @@
 """One LSTM node of an ONNX model: its attributes, its weights, and the state dict of them.
 
-Shapes: I input, H hidden, D directions. ONNX has the gates in the order i, o, f, c; the biases of input and
-recurrence one after the other; the peepholes in the order i, o, f.
+This is the one place that knows ONNX's order of gates and peepholes. The biases of input and recurrence are
+one after the other.
+
+Shapes: I input, H hidden, D directions.
 """
 
 from __future__ import annotations
@@ -10,13 +12,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...core import activations
-from .. import FormatError
+from ...core import activations, weights
+from ..errors import FormatError
 from .constants import Constants
-from .model import Found
+from .model import NodeSite
 
-OURS_FROM_ONNX = [0, 2, 3, 1]  # i, o, f, c -> i, f, g, o
-PEEPHOLES = [0, 2, 1]  # i, o, f <-> i, f, o
+GATES = ("i", "o", "f", "g")
+PEEPHOLES = ("i", "o", "f")
+# Gate by gate of one order, its place in the other.
+GATES_FROM_ONNX = [GATES.index(gate) for gate in weights.GATES]
+GATES_TO_ONNX = [weights.GATES.index(gate) for gate in GATES]
+PEEPHOLES_FROM_ONNX = [PEEPHOLES.index(gate) for gate in weights.PEEPHOLES]
+PEEPHOLES_TO_ONNX = [weights.PEEPHOLES.index(gate) for gate in PEEPHOLES]
 # Names, and ONNX's numbers of their types.
 FLOAT, INT, STRING, FLOATS, STRINGS = 1, 2, 3, 6, 8
 ATTRIBUTES = {
@@ -36,11 +43,11 @@ DIRECTIONS = {"forward": 1, "reverse": 1, "bidirectional": 2}
 
 
 class Attributes(NamedTuple):
-    """What a node says beside its weights; `options` are those of `LSTM.from_state_dict`."""
+    """The attributes of a node; `options` are those of `core.architecture.OPTIONS`."""
 
     direction: str
     layout: int
-    hidden_size: Any  # None where the node does not tell
+    hidden_size: Any  # None if the node does not give it
     options: dict[str, Any]
 
     @property
@@ -49,21 +56,21 @@ class Attributes(NamedTuple):
         return DIRECTIONS[self.direction]
 
 
-def inputs(where: str, found: Found) -> dict[str, str]:
+def inputs(where: str, site: NodeSite) -> dict[str, str]:
     """The names of a node's inputs, by what they are for the operator."""
-    names = INPUTS if found.node.op_type == "LSTM" else QUANTIZED_INPUTS
-    if len(found.node.input) > len(names):
-        raise FormatError(f"{where} has {len(found.node.input)} inputs, but the operator has {len(names)}")
-    return {name: given for name, given in zip(names, found.node.input, strict=False) if given}
+    names = INPUTS if site.node.op_type == "LSTM" else QUANTIZED_INPUTS
+    if len(site.node.input) > len(names):
+        raise FormatError(f"{where} has {len(site.node.input)} inputs, but the operator has {len(names)}")
+    return {name: given for name, given in zip(names, site.node.input, strict=False) if given}
 
 
-def attributes(where: str, found: Found) -> Attributes:
+def read_attributes(where: str, site: NodeSite) -> Attributes:
     """The checked attributes of a node."""
-    types = {name: proto.type for name, proto in found.scope.attribute_protos(found.node)}
-    has_layout = found.node.op_type == "LSTM" and found.scope.opset >= LAYOUT_SINCE
+    types = {name: proto.type for name, proto in site.scope.attribute_protos(site.node)}
+    has_layout = site.node.op_type == "LSTM" and site.scope.opset >= LAYOUT_SINCE
     if unknown := sorted(set(types) - (set(ATTRIBUTES) - (set() if has_layout else {"layout"}))):
         raise FormatError(
-            f"{where} has {', '.join(unknown)}, which {found.node.op_type} of opset {found.scope.opset} "
+            f"{where} has {', '.join(unknown)}, which {site.node.op_type} of opset {site.scope.opset} "
             "does not know"
         )
     for name, kind in types.items():
@@ -71,7 +78,7 @@ def attributes(where: str, found: Found) -> Attributes:
             raise FormatError(
                 f"{where} has {name} of attribute type {kind}, but must have {ATTRIBUTES[name]}"
             )
-    given = found.scope.attributes(found.node)
+    given = site.scope.attributes(site.node)
     direction = _text(where, "direction", given.get("direction", "forward")).lower()
     if direction not in DIRECTIONS:
         raise FormatError(
@@ -98,7 +105,7 @@ def _text(where: str, name: str, value: Any) -> str:
 
 
 def _activations(where: str, given: dict[str, Any], directions: int) -> list[Any] | None:
-    """Names and parameters, which stand in lists of their own, one for each function that has such a one."""
+    """Names with their parameters, which are in lists of their own that skip functions without any."""
     if "activations" not in given:
         if {"activation_alpha", "activation_beta"} & set(given):
             raise FormatError(f"{where} has parameters of activations, but no activations")
@@ -109,8 +116,7 @@ def _activations(where: str, given: dict[str, Any], directions: int) -> list[Any
     left = {which: list(given.get(f"activation_{which}", [])) for which in ("alpha", "beta")}
     parsed = []
     for name in names:
-        usual = activations.canonical(name)
-        definition = activations.ACTIVATIONS[usual.name]
+        definition = activations.ACTIVATIONS[activations.canonical(name).name]
         parameters = {}
         for which, default in (("alpha", definition.alpha), ("beta", definition.beta)):
             if default is not None and left[which]:
@@ -124,24 +130,26 @@ def _activations(where: str, given: dict[str, Any], directions: int) -> list[Any
     return parsed
 
 
-def sizes(where: str, found: Found, constants: Constants) -> tuple[int, int]:
-    """I and H as the shapes of the weights tell, unchecked; FormatError where they do not."""
-    given = inputs(where, found)
-    shapes = [constants.shape(found.scope, given.get(name, "")) for name in ("W", "R")]
+def read_sizes(where: str, site: NodeSite, constants: Constants) -> tuple[int, int]:
+    """I and H by the shapes of the weights, unchecked; FormatError if they have none."""
+    given = inputs(where, site)
+    shapes = [constants.shape(site.scope, given.get(name, "")) for name in ("W", "R")]
     if any(len(shape) != 3 for shape in shapes):
         raise FormatError(f"{where} has W and R of shapes {shapes[0]} and {shapes[1]}")
-    depth = 2 if found.node.op_type == "LSTM" else 1  # DynamicQuantizeLSTM has them turned
+    depth = 2 if site.node.op_type == "LSTM" else 1  # DynamicQuantizeLSTM has them turned
     return shapes[0][depth], shapes[1][depth]
 
 
-def arrays(where: str, found: Found, said: Attributes, constants: Constants) -> dict[str, np.ndarray]:
+def read_arrays(
+    where: str, site: NodeSite, attributes: Attributes, constants: Constants
+) -> dict[str, np.ndarray]:
     """W (D, 4H, I), R (D, 4H, H) and, where the node has them, B (D, 8H), P (D, 3H): checked, of floats."""
     read = {
-        name: constants.value(found.scope, given)
-        for name, given in inputs(where, found).items()
+        name: constants.value(site.scope, given)
+        for name, given in inputs(where, site).items()
         if name not in ("X", "sequence_lens", "initial_h", "initial_c")
     }
-    if found.node.op_type != "LSTM":
+    if site.node.op_type != "LSTM":
         read = _dequantized(where, read)
     for name in ("W", "R"):
         if name not in read:
@@ -149,10 +157,10 @@ def arrays(where: str, found: Found, said: Attributes, constants: Constants) -> 
     H = read["R"].shape[2] if read["R"].ndim == 3 else 0
     I = read["W"].shape[2] if read["W"].ndim == 3 else 0  # noqa: E741
     expected = {
-        "W": (said.directions, 4 * H, I),
-        "R": (said.directions, 4 * H, H),
-        "B": (said.directions, 8 * H),
-        "P": (said.directions, 3 * H),
+        "W": (attributes.directions, 4 * H, I),
+        "R": (attributes.directions, 4 * H, H),
+        "B": (attributes.directions, 8 * H),
+        "P": (attributes.directions, 3 * H),
     }
     for name, array in read.items():
         if array.dtype not in (np.float32, np.float64):
@@ -162,14 +170,16 @@ def arrays(where: str, found: Found, said: Attributes, constants: Constants) -> 
                 f"{where} has {name} of shape {array.shape}, but must have {expected[name]} for W of "
                 f"{read['W'].shape} and R of {read['R'].shape}"
             )
-    if said.hidden_size is not None and said.hidden_size != H:
-        raise FormatError(f"{where} has hidden_size {said.hidden_size!r}, but R of shape {read['R'].shape}")
+    if attributes.hidden_size is not None and attributes.hidden_size != H:
+        raise FormatError(
+            f"{where} has hidden_size {attributes.hidden_size!r}, but R of shape {read['R'].shape}"
+        )
     return read
 
 
 def _dequantized(where: str, read: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """W and R of a DynamicQuantizeLSTM, (D, K, 4H) of integers, as (D, 4H, K) of float32."""
-    plain = {name: array for name, array in read.items() if name in ("B", "P")}
+    floats = {name: array for name, array in read.items() if name in ("B", "P")}
     for name in ("W", "R"):
         values, scale, zero = (read.get(part) for part in (name, f"{name}_scale", f"{name}_zero_point"))
         if values is None or scale is None or zero is None:
@@ -191,21 +201,21 @@ def _dequantized(where: str, read: dict[str, np.ndarray]) -> dict[str, np.ndarra
         zero = zero.reshape(shape[0], 1, -1).astype(np.float32)
         with np.errstate(all="ignore"):
             wide = (values.astype(np.float32) - zero) * scale.reshape(shape[0], 1, -1)
-        plain[name] = wide.swapaxes(1, 2)
-    return plain
+        floats[name] = wide.swapaxes(1, 2)
+    return floats
 
 
-def state_dict(read: dict[str, np.ndarray], layer: int) -> dict[str, np.ndarray]:
-    """PyTorch's names of the `arrays` of one node, which are taken out one by one."""
+def to_state_dict(read: dict[str, np.ndarray], layer: int) -> dict[str, np.ndarray]:
+    """PyTorch's names for what `read_arrays` gives of one node, which are taken out one by one."""
     state = {}
     D, _, H = read["R"].shape
     suffixes = [f"_l{layer}", f"_l{layer}_reverse"][:D]
     for kind, name in (("weight_ih", "W"), ("weight_hh", "R")):
         for array, suffix in zip(read.pop(name), suffixes, strict=True):
-            state[kind + suffix] = array.reshape(4, H, -1)[OURS_FROM_ONNX].reshape(4 * H, -1)
+            state[kind + suffix] = array.reshape(4, H, -1)[GATES_FROM_ONNX].reshape(4 * H, -1)
     for array, suffix in zip(read.pop("B", ()), suffixes, strict=False):
-        biases = array.reshape(2, 4, H)[:, OURS_FROM_ONNX].reshape(2, -1)
+        biases = array.reshape(2, 4, H)[:, GATES_FROM_ONNX].reshape(2, -1)
         state["bias_ih" + suffix], state["bias_hh" + suffix] = biases
     for array, suffix in zip(read.pop("P", ()), suffixes, strict=False):
-        state["weight_ch" + suffix] = array.reshape(3, H)[PEEPHOLES].reshape(-1)
+        state["weight_ch" + suffix] = array.reshape(3, H)[PEEPHOLES_FROM_ONNX].reshape(-1)
     return state

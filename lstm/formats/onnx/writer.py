@@ -1,0 +1,127 @@
+"""A net as an ONNX model of one LSTM node a layer.
+
+Shapes: B batch, T time, I input, H hidden, L layers, D directions.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+
+from ...core.architecture import Architecture
+from ...core.checks import cast
+from ...core.weights import Parts
+from .model import library
+from .node import GATES_TO_ONNX, PEEPHOLES_TO_ONNX
+
+OPSET = 14
+IR_VERSION = 8
+LARGEST = (1 << 31) - (1 << 20)  # bytes of weights: what holds an ONNX model may not take 2 GB
+
+
+def write(parts: Parts, path: str | os.PathLike[str]) -> None:
+    """Write a model of one LSTM node a layer.
+
+    X (B, T, I), h0 and C0 (L D, B, H) -> Y (B, T, D H), h_n and C_n (L D, B, H), batch and time open.
+    """
+    onnx = library()
+    architecture = parts.architecture
+    if architecture.proj_size:
+        raise ValueError(
+            f"ONNX's LSTM has no projection, but this one has proj_size={architecture.proj_size}"
+        )
+    arrays: dict[str, np.ndarray] = {}
+    for layer in range(architecture.num_layers):
+        arrays |= _layer_arrays(parts, layer)
+    size = sum(array.nbytes for array in arrays.values())
+    if size > LARGEST:
+        raise ValueError(f"the weights take {size} bytes, but an .onnx file holds less than 2 GB")
+    content = _built(onnx, parts, arrays).SerializeToString()
+    with open(path, "wb") as file:
+        file.write(content)
+
+
+def _built(onnx: Any, parts: Parts, weights: dict[str, np.ndarray]) -> Any:
+    """The ModelProto of a net, with its weights by their names in the model."""
+    helper = onnx.helper
+    architecture = parts.architecture
+    layers, directions = architecture.num_layers, architecture.directions
+    hidden_size = architecture.hidden_size
+    nodes = [helper.make_node("Transpose", ["X"], ["features_0"], perm=[1, 0, 2])]
+    arrays = {"side_by_side": np.array([0, 0, -1]), **weights}
+    if layers > 1:
+        arrays["layers"] = np.full(layers, directions)
+        for state in ("h0", "C0"):
+            each = [f"{state}_{k}" for k in range(layers)]
+            nodes.append(helper.make_node("Split", [state, "layers"], each, axis=0))
+    for layer in range(layers):
+        nodes += _layer_nodes(helper, architecture, layer)
+    nodes.append(helper.make_node("Transpose", [f"features_{layers}"], ["Y"], perm=[1, 0, 2]))
+    if layers > 1:
+        for state in ("h_n", "C_n"):
+            each = [f"{state}_{k}" for k in range(layers)]
+            nodes.append(helper.make_node("Concat", each, [state], axis=0))
+    real = helper.np_dtype_to_tensor_dtype(parts.dtype)
+    state_shape = [layers * directions, "batch", hidden_size]
+    inputs = {"X": ["batch", "time", architecture.input_size], "h0": state_shape, "C0": state_shape}
+    outputs = {"Y": ["batch", "time", directions * hidden_size], "h_n": state_shape, "C_n": state_shape}
+    graph = helper.make_graph(
+        nodes,
+        "lstm",
+        [helper.make_tensor_value_info(name, real, shape) for name, shape in inputs.items()],
+        [helper.make_tensor_value_info(name, real, shape) for name, shape in outputs.items()],
+        [onnx.numpy_helper.from_array(array, name) for name, array in arrays.items()],
+    )
+    opsets = [helper.make_opsetid("", OPSET)]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="lstm-native")
+
+
+def _layer_arrays(parts: Parts, layer: int) -> dict[str, np.ndarray]:
+    """W (D, 4H, I), R (D, 4H, H), B (D, 8H) and P (D, 3H) of one layer, by the names in the model."""
+    D, H = parts.architecture.directions, parts.architecture.hidden_size
+    sides = [
+        weights.map(lambda array: cast(array, parts.dtype, copy=False))
+        for weights in parts.weights[layer * D : (layer + 1) * D]
+    ]
+    arrays = {
+        f"W_{layer}": np.stack([one.input[GATES_TO_ONNX].reshape(4 * H, -1) for one in sides]),
+        f"R_{layer}": np.stack([one.hidden[GATES_TO_ONNX].reshape(4 * H, -1) for one in sides]),
+    }
+    if parts.architecture.bias:
+        bias = np.stack([one.bias[GATES_TO_ONNX].reshape(4 * H) for one in sides])
+        arrays[f"B_{layer}"] = np.concatenate([bias, np.zeros_like(bias)], axis=1)
+    if parts.architecture.peephole:
+        peepholes = [one.peephole[PEEPHOLES_TO_ONNX] for one in sides if one.peephole is not None]
+        arrays[f"P_{layer}"] = np.stack(peepholes).reshape(D, 3 * H)
+    return arrays
+
+
+def _layer_nodes(helper: Any, architecture: Architecture, layer: int) -> list[Any]:
+    """features_k (T, B, I) -> features_k+1 (T, B, D H), h_n and C_n of one layer."""
+    ending = f"_{layer}" if architecture.num_layers > 1 else ""
+    inputs = [f"features_{layer}", f"W_{layer}", f"R_{layer}", f"B_{layer}" if architecture.bias else "", ""]
+    inputs += [f"h0{ending}", f"C0{ending}", *([f"P_{layer}"] if architecture.peephole else [])]
+    direction = (
+        "bidirectional" if architecture.bidirectional else "reverse" if architecture.reverse else "forward"
+    )
+    attributes: dict[str, Any] = {"hidden_size": architecture.hidden_size, "direction": direction}
+    if architecture.clip is not None:
+        attributes["clip"] = architecture.clip
+    if architecture.input_forget:
+        attributes["input_forget"] = 1
+    if (forms := architecture.activation_forms()) is not None:
+        functions = [form if isinstance(form, tuple) else (form,) for form in forms]
+        attributes["activations"] = [name for name, *_ in functions]
+        for place, which in ((1, "alpha"), (2, "beta")):
+            if values := [f[place] for f in functions if len(f) > place]:
+                attributes[f"activation_{which}"] = values
+    name = f"lstm_{layer}"
+    return [
+        helper.make_node(
+            "LSTM", inputs, [f"sides_{layer}", f"h_n{ending}", f"C_n{ending}"], name=name, **attributes
+        ),
+        helper.make_node("Transpose", [f"sides_{layer}"], [f"rows_{layer}"], perm=[0, 2, 1, 3]),
+        helper.make_node("Reshape", [f"rows_{layer}", "side_by_side"], [f"features_{layer + 1}"]),
+    ]
