@@ -32,6 +32,11 @@ def show_config(mode: Literal["text", "dict"] = "text") -> dict[str, Any] | None
         With "dict": ``lstm``, ``python``, ``numpy`` (versions), ``isa`` (the one in use),
         ``isas`` (those this CPU runs, slowest first), ``threads`` (of one call).
 
+    Raises
+    ------
+    ValueError
+        If `mode` is neither.
+
     Examples
     --------
     >>> import lstm
