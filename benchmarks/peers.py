@@ -32,6 +32,7 @@ import numpy as np
 
 from lstm import LSTM, show_config
 from lstm.comparison.machine import cpu_name
+from lstm.formats.onnx.node import GATES_TO_ONNX, PEEPHOLES_TO_ONNX
 
 
 class Case(NamedTuple):
@@ -167,17 +168,18 @@ def onnx_layer(net: LSTM, case: Case, layer: int, features: str) -> tuple[list[A
         parts = [state[kind + suffix] for suffix in suffixes]
         return np.stack([p.reshape(len(order), case.hidden_size, -1)[order].reshape(p.shape) for p in parts])
 
-    gates = [0, 3, 1, 2]  # ONNX: i, o, f, c; ours: i, f, g, o
     arrays = {
-        f"W{layer}": stacked("weight_ih", gates),
-        f"R{layer}": stacked("weight_hh", gates),
-        f"B{layer}": np.concatenate([stacked("bias_ih", gates), stacked("bias_hh", gates)], axis=1),
+        f"W{layer}": stacked("weight_ih", GATES_TO_ONNX),
+        f"R{layer}": stacked("weight_hh", GATES_TO_ONNX),
+        f"B{layer}": np.concatenate(
+            [stacked("bias_ih", GATES_TO_ONNX), stacked("bias_hh", GATES_TO_ONNX)], axis=1
+        ),
         f"shape{layer}": np.array([0, 0, -1]),
     }
     inputs = [features, f"W{layer}", f"R{layer}", f"B{layer}"]
     inputs.append("lengths" if case.mixed_lengths else "")
     if case.peephole:
-        arrays[f"P{layer}"] = stacked("weight_ch", [0, 2, 1])  # i, o, f; ours: i, f, o
+        arrays[f"P{layer}"] = stacked("weight_ch", PEEPHOLES_TO_ONNX)
         inputs += ["", "", f"P{layer}"]
     nodes = [
         helper.make_node(

@@ -41,6 +41,7 @@ from variants import FUNCTIONS, OPTIONS, Mixture, draw, oracle, oracle_trace
 
 import lstm
 from lstm import LSTM, _kernel
+from lstm.formats.onnx.node import GATES_FROM_ONNX, PEEPHOLES_FROM_ONNX
 
 # One option at a time, and then together: arguments of a net beyond its sizes.
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -1079,18 +1080,18 @@ def onnx_state(node: Any, given: dict[str, np.ndarray]) -> dict[str, np.ndarray]
     assert W is not None
     assert R is not None
     hidden = R.shape[2]
-    order = [0, 2, 3, 1]  # from ONNX's i, o, f, c to i, f, g, o
     state = {}
     for direction in range(W.shape[0]):
         suffix = "_l0" + "_reverse" * direction
         for kind, array in (("weight_ih", W), ("weight_hh", R)):
-            gates = array[direction].reshape(4, hidden, -1)[order]
+            gates = array[direction].reshape(4, hidden, -1)[GATES_FROM_ONNX]
             state[kind + suffix] = gates.reshape(4 * hidden, -1)
         if B is not None:
-            parts = B[direction].reshape(2, 4, hidden)[:, order].reshape(2, -1)
+            parts = B[direction].reshape(2, 4, hidden)[:, GATES_FROM_ONNX].reshape(2, -1)
             state["bias_ih" + suffix], state["bias_hh" + suffix] = parts
         if P is not None:
-            state["weight_ch" + suffix] = P[direction].reshape(3, hidden)[[0, 2, 1]].reshape(-1)
+            peepholes = P[direction].reshape(3, hidden)[PEEPHOLES_FROM_ONNX]
+            state["weight_ch" + suffix] = peepholes.reshape(-1)
     return state
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from variants import Mixture, draw
 
 from lstm.core import activations
+from lstm.formats.onnx.node import GATES_TO_ONNX, PEEPHOLES_TO_ONNX
 
 # What PyTorch lacks.
 WITHOUT = {"reverse": False, "peephole": False, "clip": None, "input_forget": False, "activations": None}
@@ -71,23 +72,24 @@ def onnx_outputs(mixture: Mixture) -> dict[str, np.ndarray]:
         parts = [mixture.state[kind + suffix] for suffix in suffixes]
         return np.stack([part.reshape(len(order), hidden, -1)[order].reshape(part.shape) for part in parts])
 
-    gates = [0, 3, 1, 2]  # ONNX: i, o, f, c; ours: i, f, g, o
     feed = {
         "X": np.ascontiguousarray(mixture.X.swapaxes(0, 1)),
-        "W": stacked("weight_ih", gates),
-        "R": stacked("weight_hh", gates),
+        "W": stacked("weight_ih", GATES_TO_ONNX),
+        "R": stacked("weight_hh", GATES_TO_ONNX),
         "h0": mixture.h0,
         "C0": mixture.C0,
     }
     inputs = ["X", "W", "R", "", "", "h0", "C0", ""]
     if arguments["bias"]:
-        feed["B"] = np.concatenate([stacked("bias_ih", gates), stacked("bias_hh", gates)], axis=1)
+        feed["B"] = np.concatenate(
+            [stacked("bias_ih", GATES_TO_ONNX), stacked("bias_hh", GATES_TO_ONNX)], axis=1
+        )
         inputs[3] = "B"
     if mixture.lengths is not None:
         feed["lengths"] = mixture.lengths.astype(np.int32)
         inputs[4] = "lengths"
     if arguments["peephole"]:
-        feed["P"] = stacked("weight_ch", [0, 2, 1])  # i, o, f; ours: i, f, o
+        feed["P"] = stacked("weight_ch", PEEPHOLES_TO_ONNX)
         inputs[7] = "P"
     attributes = onnx_attributes(arguments)
     node = onnx.helper.make_node("LSTM", inputs, ["Y", "h_n", "C_n"], hidden_size=hidden, **attributes)
