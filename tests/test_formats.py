@@ -1,0 +1,141 @@
+"""What all formats have in common: records, options, writing, the bound of what a file may expand to."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import zipfile
+from importlib import import_module, util
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support import assert_same_bits
+
+import lstm
+from lstm import LSTM, FormatError
+from lstm.core.architecture import OPTIONS
+from lstm.formats import FORMATS, Format, archive, lstm_entry
+from lstm.formats.keras import hdf5_child
+
+WRITTEN = [
+    pytest.param(
+        ending, marks=pytest.mark.skipif(not util.find_spec(package), reason=f"needs {package}"), id=ending
+    )
+    for ending, package in ((".npz", "numpy"), (".safetensors", "safetensors"), (".onnx", "onnx"))
+]
+
+
+@pytest.mark.parametrize("record", FORMATS, ids=lambda record: record.module_name)
+def test_records_and_modules_agree(record: Format) -> None:
+    module = import_module(f"lstm.formats.{record.module_name}")
+    assert callable(module.read)
+    assert hasattr(module, "write") == record.is_written
+    assert hasattr(module, "names") == (record.picked_by is not None)
+    assert bool(record.pick_help) == (record.picked_by is not None)
+
+
+def test_no_ending_has_two_formats() -> None:
+    endings = [ending for record in FORMATS for ending in record.endings]
+    assert len(set(endings)) == len(endings)
+    assert {param.id for param in WRITTEN} == {
+        e for record in FORMATS if record.is_written for e in record.endings
+    }
+
+
+def test_the_entry_has_every_size_and_option() -> None:
+    parts = LSTM(3, 5, num_layers=2, reverse=True, clip=2.0, input_forget=True, rng=0).core.parts()
+    entry = lstm_entry.parse("", lstm_entry.text(parts))
+    assert parts.architecture.changed_arguments().items() <= entry.items()
+    assert set(OPTIONS) <= set(lstm_entry.FIELDS)
+
+
+# Options
+
+
+@pytest.mark.parametrize("option", ["prefix", "node", "layer", "external_data"])
+def test_options_that_do_not_apply(option: str, tmp_path: Path) -> None:
+    """Refused before the file is opened, with what applies instead."""
+    for record in FORMATS:
+        path = tmp_path / f"none{record.endings[0]}"
+        if option in record.options:
+            continue
+        says = "holds a single LSTM" if not record.options else f"takes {record.options[0]}="
+        with pytest.raises(ValueError, match=f"{says}.*, so {option}= does not apply"):
+            lstm.load(path, **{option: True if option == "external_data" else "a"})  # type: ignore[arg-type]
+
+
+# Writing
+
+
+@pytest.mark.parametrize("ending", WRITTEN)
+def test_errors_of_writing_are_of_the_system_and_name_the_path(ending: str, tmp_path: Path) -> None:
+    """Not of a library, and not the partial file that is written first."""
+    (tmp_path / f"folder{ending}").mkdir()
+    (tmp_path / "file").write_bytes(b"")
+    net = LSTM(3, 5)
+    for name, error in (
+        (f"missing/x{ending}", FileNotFoundError),
+        (f"file/x{ending}", NotADirectoryError),
+        (f"folder{ending}", IsADirectoryError),
+    ):
+        path = tmp_path / name
+        with pytest.raises(error) as caught:
+            net.save(path)
+        assert caught.value.filename == str(path)
+        assert str(path) in str(caught.value)
+        assert "partial" not in str(caught.value)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["file", f"folder{ending}"])
+
+
+@pytest.mark.parametrize("ending", WRITTEN)
+def test_a_full_disk(ending: str, tmp_path: Path) -> None:
+    """A file may take 100 kB here and would take 500 kB: OSError, and the old file stays."""
+    path = tmp_path / f"x{ending}"
+    path.write_bytes(b"old")
+    code = (
+        "import resource, sys, lstm\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))\n"
+        "try:\n"
+        "    lstm.LSTM(16, 100).save(sys.argv[1])\n"
+        "except OSError as error:\n"
+        "    sys.exit(0 if error.errno == 27 and 'partial' not in str(error) else str(error))\n"
+        "sys.exit('written')"
+    )
+    done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert path.read_bytes() == b"old"
+    assert [one.name for one in tmp_path.iterdir()] == [path.name]
+
+
+def test_keras_files_are_not_written(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"read only; save as \.npz or \.safetensors or \.onnx"):
+        LSTM(3, 5).save(tmp_path / "net.keras")
+
+
+# Reading
+
+
+@pytest.mark.parametrize(("input_size", "is_read"), [(800, True), (1500, False)])
+def test_zeros_are_bounded_by_the_size_of_the_file(input_size: int, is_read: bool, tmp_path: Path) -> None:
+    """Compressed, the zeros take next to nothing: the arrays take 7.2 and 12.7 times the file's bytes."""
+    state = {
+        "weight_ih_l0": np.zeros((512, input_size)),
+        "weight_hh_l0": np.random.default_rng(0).normal(size=(512, 128)),
+    }
+    path = tmp_path / "net.npz"
+    np.savez_compressed(path, **state)  # type: ignore[arg-type]
+    with zipfile.ZipFile(path) as file:
+        expansion = sum(entry.file_size for entry in file.infolist()) / path.stat().st_size
+    assert (expansion < archive.LARGEST_EXPANSION) == is_read
+    if is_read:
+        assert_same_bits(lstm.load(path).state_dict()["weight_hh_l0"], state["weight_hh_l0"])
+        return
+    with pytest.raises(FormatError, match=r"net\.npz: entry 'weight_.*which the file does not hold"):
+        lstm.load(path)
+
+
+def test_the_process_that_reads_hdf5_has_the_same_bounds() -> None:
+    """It imports nothing of this package, and so has numbers of its own."""
+    for name in ("LARGEST_EXPANSION", "SMALL"):
+        assert getattr(hdf5_child, name) == getattr(archive, name)
