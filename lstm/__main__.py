@@ -1,6 +1,6 @@
 """The command line: ``lstm`` or ``python -m lstm``.
 
-Exit status: 0; 1 where a comparison fails; 2 for unusable arguments, with one line on stderr.
+Exit status: 0; 1 if a comparison fails; 2 for unusable arguments, with one line on stderr.
 """
 
 from __future__ import annotations

@@ -623,8 +623,8 @@ class LSTM:
             Tensors, on any device, or arrays; bfloat16 and float16 are widened to float32. Other
             weights of a larger model are left alone. Dropout takes no part in inference.
         prefix : str, optional
-            What stands before the names of the LSTM in a larger model, such as ``"encoder.lstm"``;
-            needed where there are several.
+            The start of the names of the LSTM in a larger model, such as ``"encoder.lstm"``;
+            needed if there are several.
         dtype, backend
             As for `from_state_dict`.
 
@@ -635,7 +635,7 @@ class LSTM:
         Raises
         ------
         TypeError, ValueError
-            Where there is no LSTM in the source, or several and no prefix: the message lists them.
+            If there is no LSTM in the source, or several and no prefix: the message lists them.
 
         Examples
         --------
@@ -663,7 +663,7 @@ class LSTM:
         Parameters
         ----------
         source : str, path-like, or onnx.ModelProto
-            A model, in which the node may stand among others, within branches and within functions.
+            A model, in which the node may be among others, within branches and within functions.
             Its weights are initializers or constants, rearranged at most; float16 and bfloat16 are
             widened to float32, quantized ones dequantized. Initial states and lengths are taken from
             the calls of the net, whatever the model has for them; X is (B, T, I) always. Several
@@ -671,9 +671,9 @@ class LSTM:
             nothing else between, are the layers of one net.
         node : str or int, optional
             The node's name, the name of one of its outputs, or its number: one node of several.
-            Needed where they are not the layers of one net.
+            Needed if they are not the layers of one net.
         external_data : bool
-            Whether weights may be read from other files: plain ones in the folder of the model.
+            Whether weights may be read from other files: regular ones in the folder of the model.
         dtype, backend
             As for `from_state_dict`.
 
@@ -684,15 +684,15 @@ class LSTM:
         Raises
         ------
         FormatError
-            Where there is no such node, or several that are no layers of one net and none is picked
+            If there is no such node, or several that are no layers of one net and none is picked
             (the message lists them), the model is damaged, or the node has what the operator does not
             know.
         TypeError, ValueError
-            Where an argument is not as above.
+            If an argument is not as above.
         OSError
-            Where the file cannot be opened.
+            If the file cannot be opened.
         ImportError
-            Where onnx is not installed.
+            If onnx is not installed.
 
         Examples
         --------
@@ -727,7 +727,7 @@ class LSTM:
             inference; whether a layer returns sequences or states, or keeps them, is for the calls of
             the net. float16 and bfloat16 are widened to float32.
         layer : str or int, optional
-            The name of a layer, or its number among the LSTM layers; needed where they are no stack.
+            The name of a layer, or its number among the LSTM layers; needed if they are no stack.
         dtype, backend
             As for `from_state_dict`.
 
@@ -738,11 +738,11 @@ class LSTM:
         Raises
         ------
         TypeError
-            Where the source is no Keras layer or model.
+            If the source is no Keras layer or model.
         ValueError
-            Where there is no LSTM layer, several that are no stack and none is picked (the message
+            If there is no LSTM layer, several that are no stack and none is picked (the message
             lists them), the layer has no weights yet, or it computes what this class cannot: another
-            merge_mode than "concat", an activation that the ONNX operator has not.
+            merge_mode than "concat", an activation that the ONNX operator does not have.
 
         Notes
         -----
@@ -794,9 +794,9 @@ class LSTM:
         Raises
         ------
         ValueError
-            Where the net has what PyTorch's lacks: reverse, peephole, clip, input_forget, activations.
+            If the net has what PyTorch's lacks: reverse, peephole, clip, input_forget, activations.
         ImportError
-            Where PyTorch is not installed.
+            If PyTorch is not installed.
         """
         from .formats import torch
 

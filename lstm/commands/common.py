@@ -70,13 +70,13 @@ def load_options(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def refuse_options(arguments: argparse.Namespace) -> None:
-    """UnusableError where an option of `lstm.load` is given, but no file."""
+    """UnusableError if an option of `lstm.load` is given, but no file."""
     for name in load_options(arguments):
         raise UnusableError(f"--{name.replace('_', '-')} is given, but no MODEL that it is about")
 
 
 def load_net(path: str, arguments: argparse.Namespace) -> LSTM:
-    """The net of a file; UnusableError where there is none."""
+    """The net of a file; UnusableError if there is none."""
     from .. import files
     from ..formats.listing import pick_value
 
@@ -90,7 +90,7 @@ def load_net(path: str, arguments: argparse.Namespace) -> LSTM:
 
 
 def read(read: Callable[[str], Read], path: str) -> Read:
-    """The content of a file; UnusableError where it cannot be had."""
+    """The content of a file; UnusableError if it cannot be had."""
     try:
         return read(path)
     except OSError as error:
@@ -102,7 +102,7 @@ def read(read: Callable[[str], Read], path: str) -> Read:
 
 
 def check_outputs(outputs: Sequence[str], inputs: Sequence[str | None]) -> None:
-    """UnusableError where a file to be written is a folder, an input, or another output."""
+    """UnusableError if a file to be written is a folder, an input, or another output."""
     for k, path in enumerate(outputs):
         if os.path.isdir(path):
             raise UnusableError(f"{path}: Is a directory")
@@ -121,7 +121,7 @@ def _is_same_file(first: str, second: str) -> bool:
 
 @contextlib.contextmanager
 def writing(path: str) -> Iterator[None]:
-    """UnusableError where `path` cannot be written in this block."""
+    """UnusableError if `path` cannot be written in this block."""
     try:
         yield
     except OSError as error:

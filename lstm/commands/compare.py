@@ -42,18 +42,18 @@ path, which take turns; ratio: how many times as fast the native path is.
   difference  absolute
   relative    the same, divided by the largest value of the output if that is above 1.
               Allowed are 5e-6 in float32 and 1e-13 in float64; recorded outputs of
-              float32 are always held to 5e-6. NaN must stand in the same places.
+              float32 are always held to 5e-6. NaN must be in the same places.
   ULP         in units of the spacing of floating-point numbers at the expected value.
-              Where a value passes through zero this grows although the absolute
+              If a value passes through zero this grows although the absolute
               difference stays small.
 A closing line says whether single steps by LSTM.forward and by LSTM.stream, chunks,
 batch rows alone, and every instruction set of this CPU gave the same bits. Of a net
-that runs from the end of a sequence only batch rows and instruction sets can be told.
+that runs from the end of a sequence only batch rows and instruction sets are compared.
 
 NumPy's matrix products use as many threads as its BLAS takes by default, which can
 slow small ones down; OPENBLAS_NUM_THREADS=1 holds OpenBLAS to one.
 
-Exit status: 0; 1 where something differs; 2 for unusable arguments.
+Exit status: 0; 1 if something differs; 2 for unusable arguments.
 The keys of --json are explained by: python -m pydoc lstm.comparison.report.json_report
 """
 

@@ -105,7 +105,7 @@ def json_report(source_file: str, target_file: str, net: LSTM, source: LSTM) -> 
 
 
 def _rounded(net: LSTM, source: LSTM) -> str:
-    """A note where weights were rounded."""
+    """A note if weights were rounded."""
     return f", rounded from {source.dtype}" if net.dtype.itemsize < source.dtype.itemsize else ""
 
 

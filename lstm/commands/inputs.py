@@ -1,4 +1,4 @@
-"""What `lstm run` takes beside X: lengths and states before the first step.
+"""What `lstm run` takes in addition to X: lengths and states before the first step.
 
 Shapes: B batch, H hidden, O features of h, L layers, D directions.
 """

@@ -21,7 +21,7 @@ SPAN_BYTES = 1 << 22
 
 
 class Reader:
-    """An array of an .npy file; FormatError where the file is damaged or holds no numbers."""
+    """An array of an .npy file; FormatError if the file is damaged or holds no numbers."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = os.fspath(path)

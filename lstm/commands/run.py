@@ -110,7 +110,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _check_paths(arguments: argparse.Namespace) -> None:
-    """UnusableError where the files named do not go together."""
+    """UnusableError if the files named do not go together."""
     for option, path, ending in (
         ("--output", arguments.output, ".npy"),
         ("--state-in", arguments.state_in, ".npz"),

@@ -1,4 +1,4 @@
-"""The entry ``lstm`` that a file holds next to a state dict: what its arrays do not tell, as a JSON text.
+"""The entry ``lstm`` that a file holds next to a state dict: what its arrays do not say, as a JSON text.
 
 It is the same in every format that has one.
 """

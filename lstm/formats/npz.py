@@ -26,7 +26,7 @@ def read(path: str | os.PathLike[str]) -> Parts:
 
 
 def write(parts: Parts, path: str | os.PathLike[str]) -> None:
-    """Write the net's state dict and what it does not tell, uncompressed."""
+    """Write the net's state dict and what its arrays do not say, uncompressed."""
     with open(path, "wb") as file:
         write_arrays(file, {ENTRY: np.array(lstm_entry.text(parts)), **to_state_dict(parts)})
 

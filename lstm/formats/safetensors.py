@@ -36,7 +36,7 @@ def _library() -> Any:
 
 
 def write(parts: Parts, path: str | os.PathLike[str]) -> None:
-    """Write the net's state dict and what it does not tell."""
+    """Write the net's state dict and what its arrays do not say."""
     library = _library()
     metadata = {ENTRY: lstm_entry.text(parts)}
     try:

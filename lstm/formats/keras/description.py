@@ -239,7 +239,7 @@ def _source(name: str, links: dict[str, str], uses: Counter[str], passing: set[s
 
 
 def class_of(layer: Any) -> str:
-    """The class's name where it is a description of one of Keras itself, else ""."""
+    """The class's name if it is a description of one of Keras itself, else ""."""
     if not isinstance(layer, dict):
         return ""
     name, registered, module = (layer.get(key) for key in ("class_name", "registered_name", "module"))
@@ -256,7 +256,7 @@ def _config(layer: Any) -> Object:
 
 
 def _layer(layer: Object, names: Names, group: str, version: int) -> LayerConfig | None:
-    """The LSTM that a layer is; None where it is something else."""
+    """The LSTM that a layer is; None if it is something else."""
     if not is_lstm(layer):
         return None
     try:
@@ -286,7 +286,7 @@ def _cells(config: Object) -> tuple[list[Object], bool]:
 
 
 def _read_layer(layer: Object, names: Names, group: str, version: int) -> LayerConfig:
-    """The LSTM of a layer that is one; UnsuitableLayer where it is not to be had."""
+    """The LSTM of a layer that is one; UnsuitableLayer if it is not to be had."""
     config = _config(layer)
     _check_options(config)
     if class_of(layer) != "Bidirectional":
@@ -356,7 +356,7 @@ def _flag(config: Object, name: str, default: bool) -> bool:
 
 
 def _check_options(config: Object) -> None:
-    """UnsuitableLayer where there is an option that is not known, and is on."""
+    """UnsuitableLayer if there is an option that is not known, and is on."""
     for name, value in config.items():
         if name not in WITHOUT_EFFECT and name not in USED and value is not None and value is not False:
             raise UnsuitableLayer(f"has the option {name}={value!r:.100}, which is not supported")

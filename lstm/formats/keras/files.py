@@ -88,7 +88,7 @@ def _version(keras_version: Any) -> int:
 
 
 def legacy_config(name: str, hdf5: File) -> tuple[Object | None, int]:
-    """The description of a model that an .h5 file holds, None where it holds weights alone; the version."""
+    """The description of a model that an .h5 file holds, None if it holds weights alone; the version."""
     attributes = hdf5.attributes.get("", {})
     version = _version(attributes.get("keras_version"))
     if "model_config" not in attributes:
@@ -190,7 +190,7 @@ def _bare(name: str, path: str, cells: dict[tuple[int, int], CellWeights]) -> La
 
 
 def _cell_weights(hdf5: File, kernel: str, recurrent: str, bias: str) -> CellWeights | None:
-    """The entries of a cell, None where they are none of an LSTM: (I, 4H), (H, 4H) and perhaps (4H,)."""
+    """The entries of a cell, None if they are none of an LSTM: (I, 4H), (H, 4H) and perhaps (4H,)."""
     entries = [hdf5.entries.get(path) for path in (kernel, recurrent, bias)]
     if entries[0] is None or entries[1] is None or len(entries[0].shape) != 2 or len(entries[1].shape) != 2:
         return None

@@ -1,6 +1,6 @@
 """The process that parses an HDF5 file for `hdf5`, so that whatever libhdf5 does ends here.
 
-Of 3,000 mutated files of 22 to 124 kB, libhdf5 2.0.0 crashed on 1 and hung on 9 where all was read in one
+Of 3,000 mutated files of 22 to 124 kB, libhdf5 2.0.0 crashed on 1 and hung on 9 when all was read in one
 go. Of 10,000 read as below it crashed on none and hung on 43, until their CPU time was up; memory did not
 grow.
 
@@ -8,7 +8,7 @@ It is run by its path, imports nothing of this package, and is given the number 
 that file and the folders of h5py and NumPy. To standard output it writes one JSON text after its length in
 8 bytes: the attributes of groups that Keras's files have, and of every dataset shape, dtype and, where it
 will not be read, what is wrong with it. Then it reads names of datasets, one JSON list a line, and writes
-the bytes of each, little-endian and in C order, after a byte 1; or a byte 0 where that fails.
+the bytes of each, little-endian and in C order, after a byte 1; or a byte 0 if that fails.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def limit(size: int) -> None:
 
 
 def listing(h5py: Any, file: Any, size: int) -> dict[str, Any]:
-    """Attributes by group and datasets by path; Refusal where a link leads elsewhere or back."""
+    """Attributes by group and datasets by path; Refusal if a link leads elsewhere or back."""
     attributes: dict[str, dict[str, Any]] = {}
     datasets: dict[str, Any] = {}
     seen = set()

@@ -85,7 +85,7 @@ def cells_of(layer: Layer) -> list[Layer]:
 
 
 def _in_order(layers: list[Layer], feeds: dict[Names, Names]) -> list[Layer]:
-    """The layers from the first of a stack to its last; UnsuitableLayer where they are no stack."""
+    """The layers from the first of a stack to its last; UnsuitableLayer if they are no stack."""
     by_names = {layer.config.names: layer for layer in layers}
     first = [layer for layer in layers if layer.config.names not in feeds]
     if len(first) != 1 or len(by_names) != len(layers):
@@ -100,7 +100,7 @@ def _in_order(layers: list[Layer], feeds: dict[Names, Names]) -> list[Layer]:
 
 
 def check(layers: list[Layer]) -> list[Layer]:
-    """The layers, if they are one net; UnsuitableLayer where it would not compute what they do."""
+    """The layers, if they are one net; UnsuitableLayer if it would not compute what they do."""
     for layer in layers:
         if layer.config.problem is not None:
             start = "" if len(layers) == 1 else f"{layer.config.name!r} "

@@ -16,7 +16,7 @@ from .operators import OPERATORS
 
 LONGEST_CHAIN = 100
 MOST_AXES = 32  # those of NumPy 1
-# Of all constants together where the file is smaller.
+# Bytes of all constants together if the file is smaller.
 SMALL = 1 << 20
 # By ONNX's numbers of data types: what numbers may be stored in.
 DTYPES = {
@@ -235,7 +235,7 @@ class Constants:
 
 
 def producer(scope: Scope, name: str) -> tuple[Scope, Any, int] | None:
-    """The scope, node and output that a name comes from, through calls of functions; None where from none."""
+    """The scope, node and output that a name comes from, through calls of functions; None if from nowhere."""
     for _ in range(LONGEST_CHAIN):
         found = scope.find(name)
         if found is None:

@@ -65,7 +65,7 @@ class Scope:
         self.model, self.body, self.outer, self.caller = model, body, outer, caller
         self.nodes = list(body.node)
         self.opset: int = outer.opset if outer else _opset(model, body if call is not None else model.proto)
-        # Attributes of the call; None where there is none.
+        # Attributes of the call; None if there is none.
         self.given: dict[str, Any] | None = outer.given if outer else None
         self.definitions: dict[str, Definition] = {}
         if call is not None and caller is not None:
@@ -184,9 +184,9 @@ def _opset(model: Model, proto: Any) -> int:
 
 
 class Model:
-    """A ModelProto, and the folder beside whose file its tensors' values may be, None for nowhere.
+    """A ModelProto, and the folder in whose files its tensors' values may be, None for none.
 
-    `size` counts the bytes of the file and of those beside it that were read from.
+    `size` counts the bytes of the file and of the files next to it that were read.
     """
 
     def __init__(self, where: str, proto: Any, size: int, folder: str | None) -> None:
@@ -271,14 +271,14 @@ class Model:
                 yield from self._all_nodes(graph, depth + 1)
 
     def outside(self, name: str, tensor: Any, dtype: np.dtype[Any]) -> np.ndarray:
-        """The values of a tensor that are in a file beside the model's."""
+        """The values of a tensor that are in a file next to the model's."""
         where = f"{self.where}: {name!r}"
         entries = {entry.key: entry.value for entry in tensor.external_data}
         location = entries.pop("location", "")
         if self.folder is None:
             raise FormatError(
-                f"{where} is in another file, {location[:80]!r}, which is read only from beside the model's "
-                "and with external_data=True"
+                f"{where} is in another file, {location[:80]!r}, which is read only from the model's "
+                "folder and with external_data=True"
             )
         path, size = self._beside(where, location)
         if "checksum" in entries:
@@ -321,7 +321,7 @@ class Model:
             if error.errno not in (errno.ENOENT, errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL):
                 raise
             raise FormatError(
-                f"{where} is in {location[:80]!r}, which is not beside the model's file"
+                f"{where} is in {location[:80]!r}, which is not in the model's folder"
             ) from error
         self.size += status.st_size
         self._files[location] = path, status.st_size
@@ -344,7 +344,7 @@ def _number(where: str, name: str, text: str) -> int:
 
 
 def _check(where: str, path: str, checksum: str) -> None:
-    """FormatError where a file is not that of its SHA-1."""
+    """FormatError if a file is not that of its SHA-1."""
     digest = hashlib.sha1(usedforsecurity=False)
     with open(path, "rb") as file:
         while chunk := file.read(CHUNK):
@@ -354,7 +354,7 @@ def _check(where: str, path: str, checksum: str) -> None:
 
 
 def parse(source: Any, external_data: bool) -> Model:
-    """The model of a path or of a ModelProto; FormatError where it is none."""
+    """The model of a path or of a ModelProto; FormatError if it is none."""
     onnx = library()
     if not isinstance(external_data, bool):
         raise TypeError(f"external_data is {external_data!r}, but must be True or False")

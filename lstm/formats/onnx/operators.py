@@ -22,7 +22,7 @@ LONGEST_LIST = 1000
 
 
 def _allow(limit: int, shape: Any, dtype: Any) -> None:
-    """ValueError where an array to be made is larger than all that may be."""
+    """ValueError if an array to be made is larger than all that may be."""
     size = int(np.prod(tuple(shape), dtype=object)) * np.dtype(dtype).itemsize
     if size > limit:
         raise ValueError(f"it would take {size} bytes, more than the model has")
@@ -34,7 +34,7 @@ def _integers(values: Any) -> list[int]:
     if array.size > LONGEST_LIST:
         raise ValueError(f"it is given {array.size} axes, lengths or places")
     if array.ndim > 1 or array.dtype.kind not in "iu":
-        raise ValueError(f"it is given {array.dtype} of shape {array.shape} where integers must be")
+        raise ValueError(f"it is given {array.dtype} of shape {array.shape} but must have integers")
     return [int(n) for n in array.reshape(-1)]
 
 
@@ -122,7 +122,7 @@ def _gather(inputs: Inputs, attributes: Attributes, limit: int) -> np.ndarray:
     data, places = inputs[0], np.asarray(inputs[1])
     axis = int(attributes.get("axis", 0))
     if places.dtype.kind not in "iu":
-        raise ValueError(f"it is given {places.dtype} where places must be")
+        raise ValueError(f"it is given {places.dtype} but must have integers")
     _allow(limit, (data.size // max(data.shape[axis], 1), *places.shape), data.dtype)
     return np.asarray(np.take(data, places, axis))
 

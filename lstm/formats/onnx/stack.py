@@ -2,7 +2,7 @@
 
 That is proven by sending a number for every element of the outputs through the nodes between.
 
-Shapes: B batch, T time, H hidden, D directions. Y is (T, D, B, H), or (B, T, D, H) where layout is 1.
+Shapes: B batch, T time, H hidden, D directions. Y is (T, D, B, H), or (B, T, D, H) if layout is 1.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def order(model: Model, sites: Sequence[NodeSite], attributes: Sequence[Attribut
 
 
 def _below(sites: Sequence[NodeSite]) -> list[int | None]:
-    """For each node the number of the one whose outputs it takes; FormatError where it takes several."""
+    """For each node the number of the one whose outputs it takes; FormatError if it takes several."""
     outputs = {
         (site.scope, site.node.output[0]): k
         for k, site in enumerate(sites)
