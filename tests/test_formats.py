@@ -108,11 +108,6 @@ def test_a_full_disk(ending: str, tmp_path: Path) -> None:
     assert [one.name for one in tmp_path.iterdir()] == [path.name]
 
 
-def test_keras_files_are_not_written(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"read only; save as \.npz or \.safetensors or \.onnx"):
-        LSTM(3, 5).save(tmp_path / "net.keras")
-
-
 # Reading
 
 

@@ -6,7 +6,7 @@ import argparse
 import os
 from typing import TYPE_CHECKING, Any
 
-from ..formats import FORMATS, Format, endings
+from ..formats import Format, written_format_of
 from .common import (
     Parser,
     UnusableError,
@@ -15,6 +15,7 @@ from .common import (
     add_picks,
     check_outputs,
     load_net,
+    read,
     write,
     write_json,
     writing,
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from ..core.net import Net
     from ..core.weights import Parts, Weights
     from ..model import LSTM
-
-WRITTEN = endings(one for one in FORMATS if one.is_written)
 
 HELP = """\
 Write the LSTM of one file to another, whose ending names the format.
@@ -61,7 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
     from ..core.net import Net
     from ..model import LSTM
 
-    file_format = _target_format(arguments.target)
+    file_format = read(written_format_of, arguments.target)
     check_outputs([arguments.target], [arguments.source])
     source = load_net(arguments.source, arguments)
     net = source
@@ -107,15 +106,6 @@ def json_report(source_file: str, target_file: str, net: LSTM, source: LSTM) -> 
 def _rounded(net: LSTM, source: LSTM) -> str:
     """A note if weights were rounded."""
     return f", rounded from {source.dtype}" if net.dtype.itemsize < source.dtype.itemsize else ""
-
-
-def _target_format(path: str) -> Format:
-    """The format that the ending of `path` names; UnusableError if it is not written."""
-    ending = os.path.splitext(path)[1].lower()
-    found = next((one for one in FORMATS if one.is_written and ending in one.endings), None)
-    if found is None:
-        raise UnusableError(f"{path} must end in {', '.join(WRITTEN[:-1])} or {WRITTEN[-1]} to be written")
-    return found
 
 
 def _cast(parts: Parts, dtype: str) -> Parts:

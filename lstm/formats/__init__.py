@@ -11,7 +11,18 @@ from ..core.weights import Parts
 from .errors import FormatError
 from .writing import replacing
 
-__all__ = ["FORMATS", "ONNX", "Format", "FormatError", "format_of", "read", "save"]
+__all__ = [
+    "FORMATS",
+    "ONNX",
+    "WRITTEN",
+    "Format",
+    "FormatError",
+    "endings",
+    "format_of",
+    "read",
+    "save",
+    "written_format_of",
+]
 
 
 class Format(NamedTuple):
@@ -88,27 +99,44 @@ FORMATS = (
 )
 
 
+WRITTEN = tuple(one for one in FORMATS if one.is_written)
+
+
 def endings(formats: Iterable[Format]) -> list[str]:
     """The endings of these formats."""
     return [ending for one in formats for ending in one.endings]
 
 
-def format_of(path: str | os.PathLike[str], formats: Iterable[Format] = FORMATS) -> Format:
-    """The one of these formats that the ending of `path` names; ValueError, which lists them, if none is."""
+def format_of(path: str | os.PathLike[str]) -> Format:
+    """The format that the ending of `path` names; ValueError, which lists the endings, if there is none."""
+    ending = _ending(path)
+    if ending in (".pt", ".pth"):
+        raise ValueError(
+            f"{path} is a PyTorch pickle, which can run code when it is read; with PyTorch, use\n"
+            f"    state = torch.load({os.fspath(path)!r}, weights_only=True)\n"
+            "    net = lstm.LSTM.from_torch(state)"
+        )
+    found = next((one for one in FORMATS if ending in one.endings), None)
+    if found is None:
+        raise ValueError(f"{path} ends in {ending!r}, but must end in {' or '.join(endings(FORMATS))}")
+    return found
+
+
+def written_format_of(path: str | os.PathLike[str]) -> Format:
+    """The same of a file to be written."""
+    ending = _ending(path)
+    found = next((one for one in WRITTEN if ending in one.endings), None)
+    if found is None:
+        listed = " or ".join(endings(WRITTEN))
+        raise ValueError(f"{path} ends in {ending!r}, but must end in {listed} to be written")
+    return found
+
+
+def _ending(path: str | os.PathLike[str]) -> str:
     name = os.fspath(path)
     if not isinstance(name, str):
         raise TypeError(f"path is {path!r}, but must be a str or a path-like object of one")
-    ending = os.path.splitext(name)[1].lower()
-    if ending in (".pt", ".pth"):
-        raise ValueError(
-            f"{name} is a PyTorch pickle, which can run code when it is read; with PyTorch, use\n"
-            f"    state = torch.load({name!r}, weights_only=True)\n"
-            "    net = lstm.LSTM.from_torch(state)"
-        )
-    found = next((one for one in formats if ending in one.endings), None)
-    if found is None:
-        raise ValueError(f"{name} ends in {ending!r}, but must end in {' or '.join(endings(formats))}")
-    return found
+    return os.path.splitext(name)[1].lower()
 
 
 def read(path: str | os.PathLike[str], **options: Any) -> Parts:
@@ -116,15 +144,12 @@ def read(path: str | os.PathLike[str], **options: Any) -> Parts:
     file_format = format_of(path)
     for name in options:
         if name not in file_format.options:
-            held = f"takes {'= and '.join(file_format.options)}=" if file_format.options else ""
-            raise ValueError(f"{os.fspath(path)} {held or 'holds a single LSTM'}, so {name}= does not apply")
+            options_it_takes = "= and ".join(file_format.options)
+            why = f"takes {options_it_takes}=" if options_it_takes else "holds a single LSTM"
+            raise ValueError(f"{os.fspath(path)} {why}, so {name}= does not apply")
     return file_format.read(path, **options)
 
 
 def save(parts: Parts, path: str | os.PathLike[str]) -> None:
     """Write a net in the format that the ending of `path` names."""
-    written = [one for one in FORMATS if one.is_written]
-    if format_of(path).is_written:
-        format_of(path).save(parts, path)
-        return
-    raise ValueError(f"{os.fspath(path)}: this format is read only; save as {' or '.join(endings(written))}")
+    written_format_of(path).save(parts, path)
