@@ -531,10 +531,10 @@ def test_functions_that_never_end() -> None:
         inner = [helper.make_node(f"f{k + 1}" if k < 39 else "layer", [], [o], domain="own") for o in "ab"]
         whole.functions.append(helper.make_function("own", f"f{k}", [], ["a"], inner, opsets))
     whole.graph.node.append(helper.make_node("f0", [], ["z"], domain="own"))
-    began = time.perf_counter()
+    began = time.process_time()
     with pytest.raises(FormatError, match="too many calls"):
         LSTM.from_onnx(whole)
-    assert time.perf_counter() - began < 1
+    assert time.process_time() - began < 1
     whole = function_model()
     whole.functions[0].node[0].CopyFrom(helper.make_node("turn", ["a"], ["b"], domain="own"))
     with pytest.raises(FormatError, match="too long or a circle"):
@@ -998,11 +998,11 @@ def test_broken_models(name: str, tmp_path: Path) -> None:
     path = tmp_path / "broken.onnx"
     path.write_bytes(BROKEN[name])
     tracemalloc.start()
-    began = time.perf_counter()
+    began = time.process_time()
     try:
         with pytest.raises(FormatError, match=r"broken\.onnx"):
             lstm.load(path)
-        seconds, (_, peak) = time.perf_counter() - began, tracemalloc.get_traced_memory()
+        seconds, (_, peak) = time.process_time() - began, tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
     assert seconds < 1

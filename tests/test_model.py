@@ -934,7 +934,7 @@ def test_docstring_examples(name: str) -> None:
     module = importlib.import_module(name)
     found = doctest.testmod(module, optionflags=doctest.ELLIPSIS)
     assert found.failed == 0
-    if name in ("lstm", "lstm.model", "lstm.stream", "lstm.config", "lstm.formats"):
+    if name in ("lstm", "lstm.model", "lstm.stream", "lstm.config", "lstm.files"):
         assert found.attempted > 0
 
 
