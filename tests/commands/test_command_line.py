@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from commands import check_refusal, command, environment, parse, run, run_json
+from command_line import check_refusal, command, environment, parse, run, run_json
 from support import DATA, ROOT, assert_same_bits, random_net
 
 import lstm
