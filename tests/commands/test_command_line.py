@@ -1134,10 +1134,9 @@ def test_a_layer_that_there_is_not(capsys: pytest.CaptureFixture[str], tmp_path:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Time each path once."""
-    from lstm.comparison import comparison as compare
+    from lstm.comparison import comparison
 
-    monkeypatch.setattr(compare, "SECONDS", 0)
-    monkeypatch.setattr(compare.compare_case, "__kwdefaults__", {"seconds": 0})
+    monkeypatch.setattr(comparison.compare_case, "__kwdefaults__", {"seconds": 0})
 
 
 @pytest.mark.usefixtures("quick")
