@@ -132,15 +132,16 @@ def positive(text: str) -> int:
 def run(case: Case, dtype: str, isa: str, repeats: int) -> dict[str, Any]:
     """One case on both paths, as an object of the JSON report."""
     from lstm import LSTM
-    from lstm.comparison import comparison as compare
+    from lstm.comparison.cases import grid
+    from lstm.comparison.comparison import interleaved_times
 
     sizes = (case.input_size, case.hidden_size, case.batch, case.time)
-    net, X, h0, C0, _ = next(compare.grid([sizes], [dtype]))
+    net, X, h0, C0, _ = next(grid([sizes], [dtype]))
     native = LSTM.from_core(net.core.on_isa(isa))
     reference = LSTM.from_state_dict(net.state_dict(), dtype=net.dtype, backend="numpy")
     paths = [lambda: native.forward_sequence(X, h0, C0), lambda: reference.forward_sequence(X, h0, C0)]
-    compare.interleaved_times(paths, repeats=3)  # caches and the CPU's clock warm up
-    native_time, numpy_time = map(statistics.median, compare.interleaved_times(paths, repeats=repeats))
+    interleaved_times(paths, repeats=3)  # caches and the CPU's clock warm up
+    native_time, numpy_time = map(statistics.median, interleaved_times(paths, repeats=repeats))
     ratio = numpy_time / native_time
     return {
         "name": case.name,

@@ -306,7 +306,7 @@ def run_case(case: Case, dtype: str, names: list[str], rounds: int, limits: dict
     differences = {}
     for name, call in calls.items():
         if case.is_step and name == OURS:
-            continue  # a stream goes on from its last state; tests/test_stream.py has its outputs
+            continue  # a stream goes on from its last state; tests/model/test_stream.py has its outputs
         got = np.asarray(call()).reshape(expected.shape)
         differences[name] = float(np.abs(got - expected).max())
         if not differences[name] < LARGEST_DIFFERENCE:

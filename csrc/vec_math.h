@@ -1,7 +1,7 @@
 /* exp, sigmoid and tanh on one vector, the same sequence of IEEE operations on every ISA.
  *
  * Included by kernels_impl.h once for each dtype; the vector macros are those of the including file.
- * The coefficients come from minimax.py; tests/test_activations.py holds the error bounds, for float32
+ * The coefficients come from minimax.py; tests/kernel/test_activations.py holds the error bounds, for float32
  * over all 2^32 arguments with --exhaustive.
  */
 

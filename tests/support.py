@@ -20,8 +20,9 @@ import pytest
 
 from lstm import LSTM, _kernel
 
-DATA = Path(__file__).parent / "data"
-ROOT = Path(__file__).parent.parent
+TESTS = Path(__file__).parent
+DATA = TESTS / "data"
+ROOT = TESTS.parent
 ISAS = _kernel.KNOWN_ISAS
 DTYPES = (np.float32, np.float64)
 

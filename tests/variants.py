@@ -27,6 +27,43 @@ FUNCTIONS = {
 }
 OPTIONS = ("reverse", "clip", "input_forget", "activations")
 
+# One option at a time, and then together: arguments of a net beyond its sizes.
+VARIANTS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "three layers": {"num_layers": 3},
+    "bidirectional": {"bidirectional": True},
+    "reverse": {"reverse": True},
+    "projection": {"proj_size": 7},
+    "wide projection": {"proj_size": 70, "hidden_size": 130},
+    "no bias": {"bias": False},
+    "peephole": {"peephole": True},
+    "clip": {"clip": 0.3},
+    "coupled": {"input_forget": True},
+    "activations": {"activations": ["HardSigmoid", ("ScaledTanh", 0.9, 0.7), "Softsign"]},
+    "more activations": {"activations": [("Affine", 0.3, 0.4), ("Elu", 0.7), "Softplus"]},
+    "rectified": {"activations": ["Sigmoid", ("LeakyRelu", 0.1), ("ThresholdedRelu", 0.2)]},
+    "one-direction mixture": {
+        "num_layers": 2,
+        "proj_size": 9,
+        "peephole": True,
+        "clip": 0.1,
+        "input_forget": True,
+        "activations": ["HardSigmoid", "Tanh", "Relu"],
+    },
+    "two-direction mixture": {
+        "num_layers": 2,
+        "bidirectional": True,
+        "proj_size": 5,
+        "peephole": True,
+        "clip": 0.1,
+        "activations": ["Sigmoid", "Softsign", "Tanh", "HardSigmoid", "Tanh", "Elu"],
+    },
+    "reversed mixture": {"num_layers": 2, "reverse": True, "peephole": True, "proj_size": 4},
+    "other gates": {"activations": ["HardSigmoid", "Tanh", "Tanh"]},
+    "other candidate": {"activations": ["Sigmoid", "Softsign", "Tanh"]},
+    "other cell output": {"activations": ["Sigmoid", "Tanh", "Softsign"]},
+}
+
 
 class Mixture(NamedTuple):
     """A net's arguments, and a call of it."""
@@ -50,6 +87,24 @@ class Mixture(NamedTuple):
             self.X, self.h0, self.C0, lengths=self.lengths, return_state=True
         )
         return {"Y": Y, "h_n": h_n, "C_n": C_n}
+
+
+def make(name: str, dtype: Any, batch: int, time: int = 6) -> tuple[LSTM, Mixture]:
+    """A net of one of VARIANTS, and a call of it with lengths from 0 to T."""
+    rng = np.random.default_rng(list(VARIANTS).index(name))
+    arguments = {"input_size": 5, "hidden_size": 35, **VARIANTS[name]}
+    net = LSTM(**arguments, dtype=dtype, init="pytorch", rng=rng)
+    cells = len(net.layers)
+    mixture = Mixture(
+        arguments,
+        dtype,
+        rng.standard_normal((batch, time, 5)).astype(dtype),
+        rng.uniform(-1, 1, (cells, batch, net.proj_size or net.hidden_size)).astype(dtype),
+        rng.standard_normal((cells, batch, net.hidden_size)).astype(dtype),
+        rng.permutation(np.arange(batch) % (time + 1)),
+        net.state_dict(),
+    )
+    return net, mixture
 
 
 def draw_activations(rng: np.random.Generator, count: int) -> list[Any]:

@@ -71,30 +71,29 @@ def add(commands: Any) -> Parser:
 
 def run(arguments: argparse.Namespace) -> int:
     """Compare, and print what was found."""
-    from ..comparison import comparison as compare
-    from ..comparison import report
+    from ..comparison import cases, comparison, report
 
     model = None
     unused: list[str] = []
-    cases = list(compare.grid()) if arguments.model is None else []
+    chosen = list(cases.grid()) if arguments.model is None else []
     if arguments.model is None:
         refuse_options(arguments)
     if arguments.model is not None:
         net = load_net(arguments.model, arguments)
         model = (arguments.model, net)
         if arguments.input is None:
-            cases = list(compare.model_cases(net))
+            chosen = list(cases.model_cases(net))
         else:
-            held = read(compare.read_input, arguments.input)
-            unused = held.unused
+            recording = read(cases.read_input, arguments.input)
+            unused = recording.unused
             try:
-                cases = [compare.make_case(net, held.X, held.h0, held.C0, held.recorded)]
+                chosen = [cases.make_case(net, recording.X, recording.h0, recording.C0, recording.recorded)]
             except (ValueError, TypeError, MemoryError) as error:
                 raise UnusableError(f"{arguments.input}: {str(error) or 'not enough memory'}") from error
     comparisons = []
-    with progress(len(cases), "cases") as done:
-        for case in cases:
-            comparisons.append(compare.compare_case(case))
+    with progress(len(chosen), "cases") as done:
+        for case in chosen:
+            comparisons.append(comparison.compare_case(case))
             done(1)
     if arguments.json:
         write_json(report.json_report(comparisons, model, arguments.input, unused))

@@ -37,70 +37,16 @@ from support import (
     on_isa,
     peak_of,
 )
-from variants import FUNCTIONS, OPTIONS, Mixture, draw, oracle, oracle_trace
+from variants import FUNCTIONS, OPTIONS, VARIANTS, Mixture, draw, make, oracle, oracle_trace
 
 import lstm
 from lstm import LSTM, _kernel
 from lstm.formats.onnx.node import GATES_FROM_ONNX, PEEPHOLES_FROM_ONNX
 
-# One option at a time, and then together: arguments of a net beyond its sizes.
-VARIANTS: dict[str, dict[str, Any]] = {
-    "plain": {},
-    "three layers": {"num_layers": 3},
-    "bidirectional": {"bidirectional": True},
-    "reverse": {"reverse": True},
-    "projection": {"proj_size": 7},
-    "wide projection": {"proj_size": 70, "hidden_size": 130},
-    "no bias": {"bias": False},
-    "peephole": {"peephole": True},
-    "clip": {"clip": 0.3},
-    "coupled": {"input_forget": True},
-    "activations": {"activations": ["HardSigmoid", ("ScaledTanh", 0.9, 0.7), "Softsign"]},
-    "more activations": {"activations": [("Affine", 0.3, 0.4), ("Elu", 0.7), "Softplus"]},
-    "rectified": {"activations": ["Sigmoid", ("LeakyRelu", 0.1), ("ThresholdedRelu", 0.2)]},
-    "one-direction mixture": {
-        "num_layers": 2,
-        "proj_size": 9,
-        "peephole": True,
-        "clip": 0.1,
-        "input_forget": True,
-        "activations": ["HardSigmoid", "Tanh", "Relu"],
-    },
-    "two-direction mixture": {
-        "num_layers": 2,
-        "bidirectional": True,
-        "proj_size": 5,
-        "peephole": True,
-        "clip": 0.1,
-        "activations": ["Sigmoid", "Softsign", "Tanh", "HardSigmoid", "Tanh", "Elu"],
-    },
-    "reversed mixture": {"num_layers": 2, "reverse": True, "peephole": True, "proj_size": 4},
-    "other gates": {"activations": ["HardSigmoid", "Tanh", "Tanh"]},
-    "other candidate": {"activations": ["Sigmoid", "Softsign", "Tanh"]},
-    "other cell output": {"activations": ["Sigmoid", "Tanh", "Softsign"]},
-}
 ONE_DIRECTION = [
     name for name, options in VARIANTS.items() if not {"bidirectional", "reverse"} & set(options)
 ]
 BATCHES = (1, 2, 3, 7, 17, 33, 100)
-
-
-def make(name: str, dtype: Any, batch: int, time: int = 6) -> tuple[LSTM, Mixture]:
-    """A net of one of VARIANTS, and a call of it with lengths from 0 to T."""
-    rng = np.random.default_rng(list(VARIANTS).index(name))
-    arguments = {"input_size": 5, "hidden_size": 35, **VARIANTS[name]}
-    net = LSTM(**arguments, dtype=dtype, init="pytorch", rng=rng)
-    cells = len(net.layers)
-    mixture = Mixture(
-        arguments,
-        dtype,
-        rng.standard_normal((batch, time, 5)).astype(dtype),
-        rng.uniform(-1, 1, (cells, batch, net.proj_size or net.hidden_size)).astype(dtype),
-        rng.standard_normal((cells, batch, net.hidden_size)).astype(dtype),
-        rng.permutation(np.arange(batch) % (time + 1)),
-        net.state_dict(),
-    )
-    return net, mixture
 
 
 def assert_outputs_close(actual: dict[str, np.ndarray], expected: dict[str, np.ndarray], what: str) -> None:

@@ -23,6 +23,7 @@ from support import (
     FP_FLUSH,
     FP_MASKS,
     FP_UPWARD,
+    TESTS,
     assert_same_bits,
     mxcsr,
     needs_mxcsr,
@@ -470,13 +471,13 @@ def test_bits_do_not_depend_on_the_mode(isa: str, dtype: Any, mode: str) -> None
 
 
 def run_script(script: str, **environment: str) -> str:
-    """What a new Python prints that runs `script` beside this file."""
+    """What a new Python prints that runs `script` in the folder of the support modules."""
     done = subprocess.run(
         [sys.executable, "-c", script],
         capture_output=True,
         text=True,
         env={**os.environ, **environment},
-        cwd=os.path.dirname(__file__),
+        cwd=TESTS,
         check=False,
         timeout=120,
     )

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from commands import check_refusal, command, environment, parse, run, run_json
+from command_line import check_refusal, command, environment, parse, run, run_json
 from support import DATA, ROOT, assert_same_bits, random_net
 
 import lstm
@@ -1136,10 +1136,9 @@ def test_a_layer_that_there_is_not(capsys: pytest.CaptureFixture[str], tmp_path:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Time each path once."""
-    from lstm.comparison import comparison as compare
+    from lstm.comparison import comparison
 
-    monkeypatch.setattr(compare, "SECONDS", 0)
-    monkeypatch.setattr(compare.compare_case, "__kwdefaults__", {"seconds": 0})
+    monkeypatch.setattr(comparison.compare_case, "__kwdefaults__", {"seconds": 0})
 
 
 @pytest.mark.usefixtures("quick")

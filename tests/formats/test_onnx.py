@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from support import DATA, ROOT, assert_close, assert_same_bits
-from test_variants import VARIANTS, make
-from variants import draw
+from variants import VARIANTS, draw, make
 
 import lstm
 from lstm import LSTM, FormatError

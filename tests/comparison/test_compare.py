@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from commands import check_refusal, command, environment, parse, run, run_json
+from command_line import check_refusal, command, environment, parse, run, run_json
 from support import ROOT, assert_same_bits, random_net
 
 import lstm
 from lstm import LSTM, _kernel
 from lstm.__main__ import main
-from lstm.comparison import comparison as compare
+from lstm.comparison import cases, comparison
 from lstm.comparison.machine import cpu_name
 from lstm.comparison.report import text_report
 from lstm.comparison.text import format_time
@@ -73,7 +73,7 @@ Arrays = dict[str, np.ndarray]
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Time each path once."""
     monkeypatch.setattr(
-        compare, "interleaved_times", lambda runs, **_: [[1e-3 * (k + 1)] for k in range(len(runs))]
+        comparison, "interleaved_times", lambda runs, **_: [[1e-3 * (k + 1)] for k in range(len(runs))]
     )
 
 
@@ -173,26 +173,26 @@ def test_grid(tmp_path: Path) -> None:
     assert max(map(len, done.stdout.splitlines()[2:])) <= 100
     rows = [line.split() for line in done.stdout.splitlines() if line.endswith("  ok")]
     sizes = [tuple(map(int, row[:4])) for row in rows]
-    assert sizes == [*compare.GRID] * 2
-    assert [row[4] for row in rows] == ["float32"] * len(compare.GRID) + ["float64"] * len(compare.GRID)
+    assert sizes == [*cases.GRID] * 2
+    assert [row[4] for row in rows] == ["float32"] * len(cases.GRID) + ["float64"] * len(cases.GRID)
     assert done.stdout.endswith(f"{len(rows)} cases agree\n")
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_functions_without_command_line(dtype: str) -> None:
-    cases = list(compare.grid([(1, 1, 1, 1), (5, 17, 7, 23), (130, 40, 3, 4)], [dtype]))
-    for case in cases:
-        found = compare.compare_case(case, seconds=0)
+    compared = list(cases.grid([(1, 1, 1, 1), (5, 17, 7, 23), (130, 40, 3, 4)], [dtype]))
+    for case in compared:
+        found = comparison.compare_case(case, seconds=0)
         assert found.passed, found.failures
         assert (found.batch, found.time, found.dtype) == (*case.X.shape[:2], dtype)
         assert not np.array_equal(case.h0, case.C0)
         if case.net.hidden_size > 1:
             # Two computations, not one compared with itself.
-            assert 0 < found.difference.absolute <= compare.TOLERANCE[np.dtype(dtype)]
+            assert 0 < found.difference.absolute <= comparison.TOLERANCE[np.dtype(dtype)]
             assert found.difference.ulp >= 1
-    again = next(compare.grid([(5, 17, 7, 23)], [dtype]))
-    assert_same_bits(again.X, cases[1].X)
-    assert_same_bits(again.net.Wf, cases[1].net.Wf)
+    again = next(cases.grid([(5, 17, 7, 23)], [dtype]))
+    assert_same_bits(again.X, compared[1].X)
+    assert_same_bits(again.net.Wf, compared[1].net.Wf)
 
 
 def test_paths_keep_the_net_dtype(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -205,7 +205,7 @@ def test_paths_keep_the_net_dtype(monkeypatch: pytest.MonkeyPatch) -> None:
         return step(weights, products, *states)
 
     monkeypatch.setattr(reference, "step", spy)
-    compare.compare_case(next(compare.grid([(2, 3, 2, 4)], ["float32"])), seconds=0)
+    comparison.compare_case(next(cases.grid([(2, 3, 2, 4)], ["float32"])), seconds=0)
     assert set(seen) == {(np.dtype(np.float32), np.dtype(np.float32))}
 
 
@@ -215,7 +215,7 @@ def test_model_alone(capsys: pytest.CaptureFixture[str], files: Files) -> None:
     assert status == 0
     assert report["passed"] is True
     assert report["input"] is None
-    assert [(c["batch"], c["time"]) for c in report["cases"]] == list(compare.MODEL_SHAPES)
+    assert [(c["batch"], c["time"]) for c in report["cases"]] == list(cases.MODEL_SHAPES)
     assert all(c["recorded"] == {} and c["passed"] for c in report["cases"])
     status, out, _ = run(capsys, "compare", files.model)
     assert f"model: {files.model}, LSTM(3, 5, dtype=float32)" in out.splitlines()
@@ -364,7 +364,7 @@ def test_wrong_kernel(
     )
     status, out, err = run(capsys, "compare", files.model)
     assert (status, err) == (1, "")
-    assert out.count("FAILED: I=3 H=5") == 3 * len(compare.MODEL_SHAPES)
+    assert out.count("FAILED: I=3 H=5") == 3 * len(cases.MODEL_SHAPES)
     assert "agree" not in out
 
 
@@ -381,7 +381,7 @@ def test_one_case_of_many_fails(
     status, report = run_json(capsys, "compare", files.model)
     assert status == 1
     assert report["passed"] is False
-    assert [c["passed"] for c in report["cases"]] == [batch != 5 for batch, _ in compare.MODEL_SHAPES]
+    assert [c["passed"] for c in report["cases"]] == [batch != 5 for batch, _ in cases.MODEL_SHAPES]
     _, out, _ = run(capsys, "compare", files.model)
     assert "agree" not in out
 
@@ -487,9 +487,9 @@ def test_bits_of_a_stream(monkeypatch: pytest.MonkeyPatch, state: str | None) ->
         getattr(stream, state)[...] = flip_last_bit(getattr(stream, state))
         return y
 
-    case = next(compare.grid([(3, 5, 2, 25)], ["float32"]))
+    case = next(cases.grid([(3, 5, 2, 25)], ["float32"]))
     monkeypatch.setattr(Stream, "step", broken)
-    assert compare.compare_case(case).different_bits == ("stream",)
+    assert comparison.compare_case(case).different_bits == ("stream",)
 
 
 @pytest.mark.usefixtures("quick")
@@ -508,8 +508,8 @@ def test_bits_of_every_way(
     """A bit that one way of running changes is traced to that way."""
     if way == _kernel.DEFAULT_ISA:
         pytest.skip(f"{way} is what all is compared with")
-    case = next(compare.grid([(3, 5, 2, 25)], ["float64"]))
-    assert compare.compare_case(case).different_bits == ()
+    case = next(cases.grid([(3, 5, 2, 25)], ["float64"]))
+    assert comparison.compare_case(case).different_bits == ()
     forward_sequence = LSTM.forward_sequence
 
     def broken(net: LSTM, X: Any, *args: Any, **options: Any) -> Any:
@@ -522,15 +522,15 @@ def test_bits_of_every_way(
         return outputs["Y"], (outputs["h_n"], outputs["C_n"])
 
     monkeypatch.setattr(LSTM, "forward_sequence", broken)
-    assert compare.compare_case(case).different_bits == (way,)
+    assert comparison.compare_case(case).different_bits == (way,)
 
 
 def test_large_case_is_cut_for_the_isas(monkeypatch: pytest.MonkeyPatch) -> None:
-    case = next(compare.grid([(3, 5, 4, 9)], ["float32"]))
+    case = next(cases.grid([(3, 5, 4, 9)], ["float32"]))
     work = 4 * 5 * (3 + 5)
     for budget, part in ((work * 36, (4, 9)), (work * 35, (4, 8)), (work * 3, (3, 1)), (1, (1, 1))):
-        monkeypatch.setattr(compare, "LARGEST_ISA_WORK", budget)
-        found = compare.compare_case(case, seconds=0)
+        monkeypatch.setattr(comparison, "LARGEST_ISA_WORK", budget)
+        found = comparison.compare_case(case, seconds=0)
         assert found.isa_part == part
         assert found.passed
         note = f"(there over {part[0]} of 4 rows, {part[1]} of 9 steps)"
@@ -540,8 +540,8 @@ def test_large_case_is_cut_for_the_isas(monkeypatch: pytest.MonkeyPatch) -> None
 # Differences
 
 
-def difference(actual: Any, expected: Any, dtype: Any = np.float32) -> compare.Difference:
-    return compare.largest_difference(np.array(actual, dtype), np.array(expected, dtype))
+def difference(actual: Any, expected: Any, dtype: Any = np.float32) -> comparison.Difference:
+    return comparison.largest_difference(np.array(actual, dtype), np.array(expected, dtype))
 
 
 def test_difference_in_ulp() -> None:
@@ -559,9 +559,9 @@ def test_difference_in_ulp() -> None:
 def test_difference_of_two_dtypes_counts_in_the_coarser() -> None:
     actual, expected = np.array([1 + 2.0**-23]), np.array([1], np.float32)
     for pair in ((actual, expected), (expected, actual)):
-        assert compare.largest_difference(*pair).tolerance == 5e-6
-    assert compare.largest_difference(actual, expected).ulp == 1
-    assert compare.largest_difference(actual, expected.astype(">f4")).ulp == 1
+        assert comparison.largest_difference(*pair).tolerance == 5e-6
+    assert comparison.largest_difference(actual, expected).ulp == 1
+    assert comparison.largest_difference(actual, expected.astype(">f4")).ulp == 1
 
 
 def test_subnormals_count_as_zero() -> None:
@@ -598,7 +598,7 @@ def test_difference_of_special_values(actual: float, expected: float) -> None:
 
 def test_best_time_of_each_path(monkeypatch: pytest.MonkeyPatch) -> None:
     def timed(runs: Any, *, seconds: float) -> list[list[float]]:
-        assert seconds == compare.SECONDS
+        assert seconds == comparison.SECONDS
         with monkeypatch.context() as patch:
             patch.setattr(reference, "step", None)
             runs[0]()
@@ -606,8 +606,8 @@ def test_best_time_of_each_path(monkeypatch: pytest.MonkeyPatch) -> None:
                 runs[1]()
         return [[3.0, 1.0, 2.0], [5.0, 4.0]]
 
-    monkeypatch.setattr(compare, "interleaved_times", timed)
-    found = compare.compare_case(next(compare.grid([(2, 3, 2, 4)])))
+    monkeypatch.setattr(comparison, "interleaved_times", timed)
+    found = comparison.compare_case(next(cases.grid([(2, 3, 2, 4)])))
     assert (found.native_seconds, found.numpy_seconds, found.ratio) == (1, 4, 4)
 
 
@@ -629,11 +629,11 @@ def test_times(seconds: float, text: str) -> None:
 def test_turns() -> None:
     calls: list[str] = []
     runs = [lambda: calls.append("a"), lambda: calls.append("b")]
-    times = compare.interleaved_times(runs, repeats=3)
+    times = comparison.interleaved_times(runs, repeats=3)
     assert calls == ["a", "b"] * 3
     assert [len(of_run) for of_run in times] == [3, 3]
-    assert [len(of_run) for of_run in compare.interleaved_times(runs, seconds=0)] == [1, 1]
-    assert len(compare.interleaved_times(runs, seconds=0.02)[0]) > 10
+    assert [len(of_run) for of_run in comparison.interleaved_times(runs, seconds=0)] == [1, 1]
+    assert len(comparison.interleaved_times(runs, seconds=0.02)[0]) > 10
 
 
 # What is refused
@@ -731,7 +731,7 @@ def test_memory_that_there_is_not(
     def no_memory(*_: Any) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(compare, "read_input", no_memory)
+    monkeypatch.setattr(cases, "read_input", no_memory)
     check_refusal(*run(capsys, "compare", files.model, files.input()), ["input.npz", "memory"])
 
 
@@ -748,7 +748,7 @@ def test_a_defect_is_no_unusable_argument(monkeypatch: pytest.MonkeyPatch, files
 
 def test_net_of_the_numpy_backend() -> None:
     with pytest.raises(ValueError, match="backend 'numpy'"):
-        compare.make_case(LSTM(2, 3, backend="numpy"), np.zeros((4, 2)))
+        cases.make_case(LSTM(2, 3, backend="numpy"), np.zeros((4, 2)))
 
 
 # How the process ends and writes
@@ -769,7 +769,7 @@ def test_interrupted(
     def interrupt(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(compare, "compare_case", interrupt)
+    monkeypatch.setattr(comparison, "compare_case", interrupt)
     assert run(capsys, "compare", files.model) == (130, "", "")
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from support import DATA, ROOT, assert_same_bits
-from test_variants import VARIANTS, make
+from variants import VARIANTS, make
 
 import lstm
 from lstm import LSTM, FormatError

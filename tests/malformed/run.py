@@ -207,7 +207,7 @@ def _watched(arguments: list[str], progress: Progress) -> tuple[str, str, str]:
     """How a child ended ("" where it came to its end), its stdout and stderr."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), *filter(None, sys.path)])}
     with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
-        command = [sys.executable, "-m", "broken.run", *arguments]
+        command = [sys.executable, "-m", "malformed.run", *arguments]
         process = subprocess.Popen(command, stdout=output, stderr=errors, env=environment)
         end, at, since = "", -1, time.monotonic()
         while process.poll() is None:

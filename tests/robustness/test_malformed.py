@@ -1,7 +1,7 @@
 """Malformed files of every format and random mutations of good ones: lstm.FormatError and nothing else.
 
 Each is read within a second and in memory below twice the file's size and 16 MB, in a process that may crash;
-see `broken`. `python tests/broken_files.py FOLDER` writes them.
+see `malformed`. `python tests/write_malformed.py FOLDER` writes them.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from broken import NEEDS, available, cases, faults_files, module_of, run
-from broken.mutation import good_files, mutated
+from malformed import NEEDS, available, cases, faults_files, module_of, run
+from malformed.mutation import good_files, mutated
 
 import lstm
 
@@ -59,7 +59,7 @@ def test_malformed_files_of_keras_in_the_process_that_is_started(tmp_path: Path)
 
 @pytest.mark.parametrize("format_name", EACH_FORMAT)
 def test_mutations(format_name: str, fuzz: int) -> None:
-    """The number in a finding is the seed of `broken.mutation.mutated`."""
+    """The number in a finding is the seed of `malformed.mutation.mutated`."""
     count = round(fuzz * SHARES[format_name])
     outcome = run.run("mutations", format_name, count)
     assert_clean(outcome)

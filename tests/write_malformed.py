@@ -1,4 +1,4 @@
-"""python tests/broken_files.py FOLDER: write the malformed files of every format that can be made here.
+"""python tests/write_malformed.py FOLDER: write the malformed files of every format that can be made here.
 
 Each has a folder of its own, FOLDER/FORMAT/NUMBER, and FOLDER/FORMAT/names.txt says what is wrong with it.
 With --mutation FORMAT:SEED, the one mutation that a test names is written, and read once.
@@ -10,8 +10,8 @@ import argparse
 import json
 from pathlib import Path
 
-from broken import Case, available, cases
-from broken.mutation import mutated
+from malformed import Case, available, cases
+from malformed.mutation import mutated
 
 import lstm
 

@@ -1,7 +1,7 @@
 """The process that reads an HDF5 file, forked from one that has imported h5py already.
 
 Starting Python and importing h5py takes a hundred times as long as reading a small file. The forked process
-runs the same program under the same limits; test_broken.py gives a few files to the started one too.
+runs the same program under the same limits; test_malformed.py gives a few files to the started one too.
 """
 
 from __future__ import annotations

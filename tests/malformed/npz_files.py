@@ -67,7 +67,7 @@ def good_files() -> Iterator[Good]:
 
 
 def cases() -> Iterator[Case]:
-    """A few of each kind; test_broken_files.py has the rest, entry by entry."""
+    """A few of each kind; test_damaged_npz.py has the rest, entry by entry."""
     entries = entries_of(arrays.net())
     good = zipped(entries)
     points = {match.start() for match in re.finditer(rb"PK\x03\x04|PK\x01\x02|PK\x05\x06|\x93NUMPY", good)}
