@@ -145,12 +145,15 @@ static LSTM_INLINE void NAME(store_trace)(const TILE_ARGUMENTS *tile, int gate, 
 
 /* update_cell with all that a variant may ask for; `usual` is a constant after inlining: the activations
  * are those of the plain equations.
- *   z_i += p_i C, z_f += p_f C before the step's C is known, z_o += p_o C after it; all bounded by clip. */
+ *   z_i += p_i C, z_f += p_f C before the step's C is known, z_o += p_o C after it; all bounded by clip, and
+ *   C by cell_clip. */
 static LSTM_INLINE void NAME(update_variant)(const TILE_ARGUMENTS *tile, int rows, int panels,
                                              const REAL *sums, const int usual) {
     const VARIANT *const variant = tile->variant;
     const VEC low = VEC_SET1(-variant->clip);
     const VEC high = VEC_SET1(variant->clip);
+    const VEC cell_low = VEC_SET1(-variant->cell_clip);
+    const VEC cell_high = VEC_SET1(variant->cell_clip);
     for (int v = 0; v < rows * panels; v++) {
         const int r = v / panels;
         const int p = v % panels;
@@ -174,7 +177,8 @@ static LSTM_INLINE void NAME(update_variant)(const TILE_ARGUMENTS *tile, int row
         } else {
             f = usual ? NAME(vec_sigmoid)(f) : NAME(vec_activation)(&variant->gates, f);
         }
-        const VEC after = VEC_FMA(f, before, VEC_MUL(i, g));
+        VEC after = VEC_FMA(f, before, VEC_MUL(i, g));
+        after = VEC_MAX(cell_low, VEC_MIN(cell_high, after));
         VEC_STORE(cell, after);
         NAME(store_trace)(tile, 0, r, p, i);
         NAME(store_trace)(tile, 1, r, p, f);

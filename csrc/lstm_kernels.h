@@ -74,7 +74,8 @@ enum {
         lstm_##DTYPE##_activation gates;                                                                       \
         lstm_##DTYPE##_activation candidate;                                                                   \
         lstm_##DTYPE##_activation cell_output;                                                                 \
-        REAL clip; /* bound of the sums before their activation; infinite: none */                             \
+        REAL clip;      /* bound of the sums before their activation; infinite: none */                        \
+        REAL cell_clip; /* bound of C after its update; infinite: none */                                      \
         int input_forget;                                                                                      \
     } lstm_##DTYPE##_variant;                                                                                  \
                                                                                                                \
@@ -132,6 +133,7 @@ enum {
         ptrdiff_t state_size; /* features of h: hidden_size, or fewer after a projection */                    \
         ptrdiff_t panels;                                                                                      \
         ptrdiff_t projection_panels;           /* of 4 LANES features of h each; 0: no projection */           \
+        double proj_clip;                      /* bound of h after its projection; infinite: none */           \
         ptrdiff_t state_width;                 /* a row of hidden, padded */                                   \
         const REAL *input_weights;             /* (panels, input_size, 4, LANES) */                            \
         const REAL *hidden_weights;            /* (panels, state_size, 4, LANES) */                            \

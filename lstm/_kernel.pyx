@@ -155,13 +155,14 @@ cdef const void *address(const Real[:, :, :, ::1] array) noexcept:
     return &array[0, 0, 0, 0]
 
 
-cdef void set_variant(Variant *variant, clip, bint input_forget, activations) noexcept:
-    """Fill it in: clip or None, and three of (kind, alpha, beta)."""
+cdef void set_variant(Variant *variant, clip, cell_clip, bint input_forget, activations) noexcept:
+    """Fill it in: bounds or None, and three of (kind, alpha, beta)."""
     gates, candidate, cell_output = activations
     variant.gates.kind, variant.gates.alpha, variant.gates.beta = gates
     variant.candidate.kind, variant.candidate.alpha, variant.candidate.beta = candidate
     variant.cell_output.kind, variant.cell_output.alpha, variant.cell_output.beta = cell_output
     variant.clip = INFINITY if clip is None else clip
+    variant.cell_clip = INFINITY if cell_clip is None else cell_clip
     variant.input_forget = input_forget
 
 
@@ -171,7 +172,8 @@ cdef class PackedWeights:
 
     input (P, I, 4, L), hidden (P, O, 4, L), bias (P, 4, L), peephole (P, 3, L) or None and projection
     (ceil(O / 4 L), H, 4, L) or None, of one dtype. `options` is None for the plain equations, else
-    (clip or None, input_forget, three of (kind, alpha, beta)) with the kinds of csrc/lstm_kernels.h.
+    (clip, cell_clip, proj_clip, each a bound or None, input_forget, three of (kind, alpha, beta)) with the
+    kinds of csrc/lstm_kernels.h.
     """
     cdef readonly object input
     cdef readonly object hidden
@@ -184,6 +186,7 @@ cdef class PackedWeights:
     cdef readonly Py_ssize_t state_size
     cdef readonly bint is_double
     cdef bint is_plain
+    cdef double proj_clip
     cdef int index
     cdef const void *input_data
     cdef const void *hidden_data
@@ -222,12 +225,15 @@ cdef class PackedWeights:
         self.set_data(input, hidden, bias, peephole, projection)
         self.is_plain = options is None and peephole is None
         usual = ((0, 1.0, 0.0), (1, 1.0, 0.0), (1, 1.0, 0.0))  # LSTM_SIGMOID, LSTM_TANH, LSTM_TANH
-        clip, input_forget, activations = (None, False, usual) if options is None else options
+        clip, cell_clip, proj_clip, input_forget, activations = (
+            (None, None, None, False, usual) if options is None else options
+        )
+        self.proj_clip = INFINITY if proj_clip is None else proj_clip
         for kind, _, _ in activations:
             if not 0 <= kind < LSTM_ACTIVATION_COUNT:
                 raise ValueError(f"there is no activation {kind}")
-        set_variant[lstm_f32_variant](&self.f32, clip, input_forget, activations)
-        set_variant[lstm_f64_variant](&self.f64, clip, input_forget, activations)
+        set_variant[lstm_f32_variant](&self.f32, clip, cell_clip, input_forget, activations)
+        set_variant[lstm_f64_variant](&self.f64, clip, cell_clip, input_forget, activations)
 
     cdef set_data(self, input, hidden, bias, peephole, projection):
         """Keep the arrays, read-only, and their addresses."""
@@ -489,6 +495,24 @@ cdef void project(Pass *layer) noexcept nogil:
             layer.kernels.gates[rows][panels](&layer.tile)
             row += rows
         panel += panels
+    if layer.proj_clip < INFINITY:
+        bound_hidden(layer)
+
+
+cdef void bound_hidden(Pass *layer) noexcept nogil:
+    """hidden_next (B, O) within ±proj_clip; a NaN stays."""
+    cdef ptrdiff_t row, feature
+    bound = layer.zeros[0]
+    if Pass is lstm_f32_pass:
+        bound = <float>layer.proj_clip
+    else:
+        bound = layer.proj_clip
+    for row in range(layer.batch):
+        hidden = layer.hidden_next + row * layer.state_width
+        for feature in range(layer.state_size):
+            h = hidden[feature]
+            h = bound if h > bound else h
+            hidden[feature] = -bound if h < -bound else h
 
 
 cdef void store_outputs(Pass *layer, ptrdiff_t step) noexcept nogil:
@@ -747,6 +771,7 @@ cdef void bind_weights(Pass *layer, PackedWeights weights) noexcept nogil:
     layer.panels = (layer.hidden_size + layer.kernels.lanes - 1) // layer.kernels.lanes
     layer.state_width = layer.panels * layer.kernels.lanes
     layer.projection_panels = 0
+    layer.proj_clip = weights.proj_clip
     if weights.projection_data is not NULL:
         layer.state_width = GATE_COUNT * layer.kernels.lanes
         layer.projection_panels = (layer.state_size + layer.state_width - 1) // layer.state_width
@@ -1000,6 +1025,37 @@ def forward_sequence(
         forward_typed[double](weights, X, h, C, Y, lengths, order, reverse, trace)
     else:
         forward_typed[float](weights, X, h, C, Y, lengths, order, reverse, trace)
+
+
+# ---- the outputs of two directions
+
+cdef void merge_typed(Real[:, :, :] outputs, const Real[:, :, :] backward, int merge) noexcept nogil:
+    """outputs (B, T, O) = outputs + backward, their mean or their product; every NaN is the contract's."""
+    cdef ptrdiff_t row, step, feature
+    cdef Real value
+    cdef uint64_t found = lstm_fp_enter()
+    for row in range(outputs.shape[0]):
+        for step in range(outputs.shape[1]):
+            for feature in range(outputs.shape[2]):
+                if merge == 2:
+                    value = outputs[row, step, feature] * backward[row, step, feature]
+                else:
+                    value = outputs[row, step, feature] + backward[row, step, feature]
+                if merge == 1:
+                    value = value * <Real>0.5
+                outputs[row, step, feature] = value if value == value else NAN
+    lstm_fp_leave(found)
+
+
+def merge_directions(outputs, backward, merge):
+    """outputs (B, T, O), backward (B, T, O): outputs become the "sum", "mean" or "mul" of both."""
+    kind = ("sum", "mean", "mul").index(merge)
+    if outputs.shape != backward.shape:
+        raise ValueError(f"outputs has shape {outputs.shape}, but backward {backward.shape}")
+    if outputs.dtype == "float64":
+        merge_typed[double](outputs, backward, kind)
+    else:
+        merge_typed[float](outputs, backward, kind)
 
 
 # ---- one step, without the cost of memoryviews and checks in Python

@@ -22,6 +22,7 @@ cdef extern from "lstm_kernels.h" nogil:
         lstm_f32_activation candidate
         lstm_f32_activation cell_output
         float clip
+        float cell_clip
         int input_forget
 
     ctypedef struct lstm_f32_tile:
@@ -72,6 +73,7 @@ cdef extern from "lstm_kernels.h" nogil:
         ptrdiff_t state_size
         ptrdiff_t panels
         ptrdiff_t projection_panels
+        double proj_clip
         ptrdiff_t state_width
         const float *input_weights
         const float *hidden_weights
@@ -118,6 +120,7 @@ cdef extern from "lstm_kernels.h" nogil:
         lstm_f64_activation candidate
         lstm_f64_activation cell_output
         double clip
+        double cell_clip
         int input_forget
 
     ctypedef struct lstm_f64_tile:
@@ -168,6 +171,7 @@ cdef extern from "lstm_kernels.h" nogil:
         ptrdiff_t state_size
         ptrdiff_t panels
         ptrdiff_t projection_panels
+        double proj_clip
         ptrdiff_t state_width
         const double *input_weights
         const double *hidden_weights

@@ -18,7 +18,7 @@ from .core.activations import ActivationForm
 from .core.architecture import check
 from .core.checks import generator, is_usable, net_dtype, positive_size, real_array
 from .core.net import Net
-from .core.state_dict import from_state_dict, to_state_dict
+from .core.state_dict import fitting_weights, from_state_dict, to_state_dict
 from .core.states import States
 from .core.trace import Trace
 from .core.weights import Parts, initialize
@@ -58,7 +58,10 @@ class LSTM:
     num_layers : int
         Layers; each takes the outputs of the one before.
     bidirectional : bool
-        Whether every layer runs in both directions; their outputs stand side by side.
+        Whether every layer runs in both directions.
+    merge : {"concat", "sum", "mean", "mul"}
+        How the outputs of the two directions become the layer's: next to one another, or their sum, mean or
+        product (Keras's merge_mode).
     reverse : bool
         Whether a net of one direction runs from the last step to the first. Outputs stay at their
         time positions.
@@ -70,13 +73,15 @@ class LSTM:
     peephole : bool
         Whether i and f also see the C before, and o the new C (Gers and Schmidhuber 2000).
     clip : float, optional
-        Bound of every gate's sum before its activation: ±clip.
+        Bound of every gate's sum before its activation: ±clip (ONNX).
+    cell_clip, proj_clip : float, optional
+        Bounds of C after its update, and of h after its projection (TensorFlow).
     input_forget : bool
         Whether f = 1 - i; the weights of f are then kept and not used.
     activations : sequence, optional
-        Functions of gates, candidate and cell output, by default Sigmoid, Tanh, Tanh; for both
-        directions six. Names of the ONNX operator in any case: Sigmoid, Tanh, Relu, Affine,
-        LeakyRelu, ThresholdedRelu, ScaledTanh, HardSigmoid, Elu, Softsign, Softplus; or tuples
+        Functions of gates, candidate and cell output, by default Sigmoid, Tanh, Tanh. Three serve both
+        directions, six give each its own. Names of the ONNX operator in any case: Sigmoid, Tanh, Relu,
+        Affine, LeakyRelu, ThresholdedRelu, ScaledTanh, HardSigmoid, Elu, Softsign, Softplus; or tuples
         (name, alpha) and (name, alpha, beta).
     dtype : {float64, float32}
         Of weights, states and outputs. Inputs of any real dtype are cast to it.
@@ -134,11 +139,14 @@ class LSTM:
         *,
         num_layers: int = 1,
         bidirectional: bool = False,
+        merge: Literal["concat", "sum", "mean", "mul"] = "concat",
         reverse: bool = False,
         proj_size: int = 0,
         bias: bool = True,
         peephole: bool = False,
         clip: float | None = None,
+        cell_clip: float | None = None,
+        proj_clip: float | None = None,
         input_forget: bool = False,
         activations: Any = None,
         dtype: DTypeLike = np.float64,
@@ -151,11 +159,14 @@ class LSTM:
             hidden_size,
             num_layers=num_layers,
             bidirectional=bidirectional,
+            merge=merge,
             reverse=reverse,
             proj_size=proj_size,
             bias=bias,
             peephole=peephole,
             clip=clip,
+            cell_clip=cell_clip,
+            proj_clip=proj_clip,
             input_forget=input_forget,
             activations=activations,
         )
@@ -206,6 +217,11 @@ class LSTM:
         return self._net.architecture.bidirectional
 
     @property
+    def merge(self) -> str:
+        """How the outputs of two directions become one: "concat", "sum", "mean" or "mul"."""
+        return self._net.architecture.merge
+
+    @property
     def reverse(self) -> bool:
         """Whether the net runs from the last step to the first."""
         return self._net.architecture.reverse
@@ -229,6 +245,16 @@ class LSTM:
     def clip(self) -> float | None:
         """Bound of the gates' sums, or None."""
         return self._net.architecture.clip
+
+    @property
+    def cell_clip(self) -> float | None:
+        """Bound of C after its update, or None."""
+        return self._net.architecture.cell_clip
+
+    @property
+    def proj_clip(self) -> float | None:
+        """Bound of h after its projection, or None."""
+        return self._net.architecture.proj_clip
 
     @property
     def input_forget(self) -> bool:
@@ -330,6 +356,7 @@ class LSTM:
         C0: ArrayLike | None = ...,
         *,
         lengths: ArrayLike | None = ...,
+        mask: ArrayLike | None = ...,
         return_state: Literal[False] = ...,
         out: np.ndarray | None = ...,
     ) -> np.ndarray: ...
@@ -341,6 +368,7 @@ class LSTM:
         C0: ArrayLike | None = ...,
         *,
         lengths: ArrayLike | None = ...,
+        mask: ArrayLike | None = ...,
         return_state: Literal[True],
         out: np.ndarray | None = ...,
     ) -> tuple[np.ndarray, States]: ...
@@ -352,6 +380,7 @@ class LSTM:
         C0: ArrayLike | None = ...,
         *,
         lengths: ArrayLike | None = ...,
+        mask: ArrayLike | None = ...,
         return_state: bool,
         out: np.ndarray | None = ...,
     ) -> np.ndarray | tuple[np.ndarray, States]: ...
@@ -362,6 +391,7 @@ class LSTM:
         C0: ArrayLike | None = None,
         *,
         lengths: ArrayLike | None = None,
+        mask: ArrayLike | None = None,
         return_state: bool = False,
         out: np.ndarray | None = None,
     ) -> np.ndarray | tuple[np.ndarray, States]:
@@ -376,9 +406,12 @@ class LSTM:
             (L D, B, O) and (L D, B, H); for one layer and direction also without the first axis, or
             as a column.
         lengths : array_like of int, optional
-            Steps of every row of a batch, (B,), each from 0 to T. What stands past a row's length is
-            not read; outputs there are zero, the states are those of the row's last step (those given,
-            where there is none), and a reverse direction starts at it.
+            Steps of every row of a batch, (B,), each from 0 to T. What is past a row's length is not read;
+            outputs there are zero, the states are those of the row's last step (those given, if there is
+            none), and a reverse direction starts at it.
+        mask : array_like of bool, optional
+            Which steps count, (B, T), for a single sequence (T,). A step that is False is skipped: it is
+            not read, its output is zero, and the state goes on unchanged. Together with `lengths`, both hold.
         return_state : bool
             Whether to return the last states too.
         out : numpy.ndarray, optional
@@ -398,7 +431,8 @@ class LSTM:
         ValueError
             Where a shape or a length does not fit, or `out` cannot be written.
         TypeError
-            Where a dtype is not real, that of `lengths` not an integer's, or that of `out` not the net's.
+            If a dtype is not real, that of `lengths` not an integer's, that of `mask` not bool, or that of
+            `out` not the net's.
 
         Examples
         --------
@@ -417,13 +451,14 @@ class LSTM:
 
         """
         net = self._net
-        if lengths is None:
+        if lengths is None and mask is None:
             result = _kernel.sequence_plain(net.cells, X, h0, C0, out, net.architecture.reverse)
             if result is not None:
                 return (result[0], result[1:]) if return_state else result[0]
         array, batch, _ = states.sequence_input(X, self.input_size)
         shape = (*array.shape[:2], net.architecture.output_size)
         rows = states.row_lengths(lengths, batch, array.shape[1])
+        steps = states.step_mask(mask, array, batch)
         if out is not None:
             states.check_out(out, shape[1:] if batch is None else shape, net.dtype)
         given = states.initial_states(net.architecture, net.dtype, ("h0", "C0"), (h0, C0), batch)
@@ -431,7 +466,7 @@ class LSTM:
         Y = out.view(np.ndarray) if out is not None and direct else np.empty(shape, net.dtype)
         if batch is None and direct:
             Y = Y[np.newaxis]
-        net.run(array, given.h, given.C, Y, rows)
+        net.run(array, given.h, given.C, Y, rows, steps)
         if out is not None and not direct:
             out[...] = Y.reshape(out.shape)
         Y = out if out is not None else Y[0] if batch is None else Y
@@ -444,12 +479,13 @@ class LSTM:
         C0: ArrayLike | None = None,
         *,
         lengths: ArrayLike | None = None,
+        mask: ArrayLike | None = None,
     ) -> Trace:
         """Compute the gates of every step, to look at; `lstm.plot.gates` draws them.
 
         Parameters
         ----------
-        X, h0, C0, lengths : array_like
+        X, h0, C0, lengths, mask : array_like
             As for `forward_sequence`.
 
         Returns
@@ -472,8 +508,9 @@ class LSTM:
         net = self._net
         array, batch, _ = states.sequence_input(X, self.input_size)
         rows = states.row_lengths(lengths, batch, array.shape[1])
+        steps = states.step_mask(mask, array, batch)
         given = states.initial_states(net.architecture, net.dtype, ("h0", "C0"), (h0, C0), batch)
-        whole = net.trace(array, given.h, given.C, rows)
+        whole = net.trace(array, given.h, given.C, rows, steps)
         return Trace(*(values[:, 0] for values in whole)) if batch is None else whole
 
     def stream(self, batch_size: int | None = None) -> Stream:
@@ -546,21 +583,18 @@ class LSTM:
         >>> net.load_state_dict(LSTM(3, 5, rng=1).state_dict())
 
         """
-        parts = from_state_dict(state)
-        given, own = parts.architecture, self._net.architecture
-        if differing := own.differing_sizes(given):
-            got = ", ".join(f"{n}={getattr(given, n)}" for n in differing)
-            want = ", ".join(f"{n}={getattr(own, n)}" for n in differing)
-            raise ValueError(f"the state dict is of an LSTM with {got}, but this one has {want}")
-        self._net.take(parts.weights)
+        self._net.take(fitting_weights(state, self._net.architecture))
 
     @classmethod
     def from_state_dict(
         cls,
         state: Mapping[str, Any],
         *,
+        merge: Literal["concat", "sum", "mean", "mul"] = "concat",
         reverse: bool = False,
         clip: float | None = None,
+        cell_clip: float | None = None,
+        proj_clip: float | None = None,
         input_forget: bool = False,
         activations: Any = None,
         dtype: DTypeLike | None = None,
@@ -572,7 +606,7 @@ class LSTM:
         ----------
         state : mapping of str to array_like
             As `state_dict` returns it.
-        reverse, clip, input_forget, activations
+        merge, reverse, clip, cell_clip, proj_clip, input_forget, activations
             As for the class: what the arrays do not tell.
         dtype : {None, float64, float32}
             None: float32 where all arrays are of float32 or float16, else float64.
@@ -595,7 +629,14 @@ class LSTM:
 
         """
         parts = from_state_dict(
-            state, reverse=reverse, clip=clip, input_forget=input_forget, activations=activations
+            state,
+            merge=merge,
+            reverse=reverse,
+            clip=clip,
+            cell_clip=cell_clip,
+            proj_clip=proj_clip,
+            input_forget=input_forget,
+            activations=activations,
         )
         return cls._from_parts(parts, dtype, backend)
 

@@ -16,7 +16,15 @@ from lstm.core import activations
 from lstm.formats.onnx.node import GATES_TO_ONNX, PEEPHOLES_TO_ONNX
 
 # What PyTorch lacks.
-WITHOUT = {"reverse": False, "peephole": False, "clip": None, "input_forget": False, "activations": None}
+WITHOUT_TENSORFLOW = {"merge": "concat", "cell_clip": None, "proj_clip": None, "mask": None}
+WITHOUT = {
+    "reverse": False,
+    "peephole": False,
+    "clip": None,
+    "input_forget": False,
+    "activations": None,
+    **WITHOUT_TENSORFLOW,
+}
 
 
 def with_rows_of_some_length(mixture: Mixture) -> Mixture:
@@ -33,7 +41,9 @@ def for_pytorch(rng: np.random.Generator, dtype: Any, **fixed: Any) -> Mixture:
 
 def for_onnx_runtime(rng: np.random.Generator, **fixed: Any) -> Mixture:
     """A mixture of what one LSTM node has, in float32."""
-    return with_rows_of_some_length(draw(rng, np.float32, num_layers=1, proj_size=0, **fixed))
+    return with_rows_of_some_length(
+        draw(rng, np.float32, num_layers=1, proj_size=0, **WITHOUT_TENSORFLOW, **fixed)
+    )
 
 
 def pytorch_outputs(mixture: Mixture) -> dict[str, np.ndarray]:

@@ -25,7 +25,8 @@ FUNCTIONS = {
     "Softsign": (False, False),
     "Softplus": (False, False),
 }
-OPTIONS = ("reverse", "clip", "input_forget", "activations")
+OPTIONS = ("merge", "reverse", "clip", "cell_clip", "proj_clip", "input_forget", "activations")
+MERGES = ("concat", "sum", "mean", "mul")
 
 # One option at a time, and then together: arguments of a net beyond its sizes.
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -62,6 +63,22 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "other gates": {"activations": ["HardSigmoid", "Tanh", "Tanh"]},
     "other candidate": {"activations": ["Sigmoid", "Softsign", "Tanh"]},
     "other cell output": {"activations": ["Sigmoid", "Tanh", "Softsign"]},
+    "clipped cell": {"cell_clip": 0.4},
+    "clipped projection": {"proj_size": 7, "proj_clip": 0.05},
+    "sum of directions": {"bidirectional": True, "merge": "sum", "num_layers": 2},
+    "mean of directions": {"bidirectional": True, "merge": "mean", "num_layers": 2},
+    "product of directions": {"bidirectional": True, "merge": "mul", "num_layers": 2},
+    "clipped mixture": {
+        "bidirectional": True,
+        "merge": "sum",
+        "num_layers": 2,
+        "proj_size": 5,
+        "peephole": True,
+        "clip": 0.2,
+        "cell_clip": 0.5,
+        "proj_clip": 0.1,
+        "activations": ["HardSigmoid", "Softsign", "Tanh"],
+    },
 }
 
 
@@ -75,6 +92,7 @@ class Mixture(NamedTuple):
     C0: np.ndarray  # (L D, B, H)
     lengths: np.ndarray | None  # (B,)
     state: dict[str, np.ndarray]
+    mask: np.ndarray | None = None  # (B, T) of bool
 
     def net(self, **others: Any) -> LSTM:
         """The net on some backend."""
@@ -84,7 +102,7 @@ class Mixture(NamedTuple):
     def outputs(self, net: LSTM) -> dict[str, np.ndarray]:
         """Y, h_n and C_n of the call."""
         Y, (h_n, C_n) = net.forward_sequence(
-            self.X, self.h0, self.C0, lengths=self.lengths, return_state=True
+            self.X, self.h0, self.C0, lengths=self.lengths, mask=self.mask, return_state=True
         )
         return {"Y": Y, "h_n": h_n, "C_n": C_n}
 
@@ -139,8 +157,15 @@ def draw(rng: np.random.Generator, dtype: Any, **fixed: Any) -> Mixture:
         "peephole": bool(rng.integers(2)),
         "clip": float(rng.uniform(0.2, 1.0)) if rng.integers(2) else None,
         "input_forget": bool(rng.integers(3) == 0),
+        "cell_clip": float(rng.uniform(0.2, 1.0)) if rng.integers(4) == 0 else None,
+        "merge": str(rng.choice(MERGES)) if both and rng.integers(2) else "concat",
+        "proj_clip": None,
     }
-    arguments.update({name: value for name, value in fixed.items() if name != "lengths"})
+    arguments.update({name: value for name, value in fixed.items() if name not in ("lengths", "mask")})
+    if "proj_clip" not in fixed and arguments["proj_size"] and rng.integers(2):
+        arguments["proj_clip"] = float(rng.uniform(0.02, 0.3))
+    if "merge" not in fixed and not arguments["bidirectional"]:
+        arguments["merge"] = "concat"
     if "activations" not in fixed:
         count = 6 if arguments["bidirectional"] else 3
         # Many units and functions without bounds would let differences grow past any tolerance.
@@ -153,6 +178,10 @@ def draw(rng: np.random.Generator, dtype: Any, **fixed: Any) -> Mixture:
     X = rng.standard_normal((batch, time, net.input_size)).astype(dtype)
     for row, length in enumerate([] if fixed.get("lengths", 0) is None or lengths is None else lengths):
         X[row, length:] = [np.nan, np.inf, 1e30][row % 3]
+    mask = None
+    if "mask" not in fixed and rng.integers(3) == 0:
+        mask = rng.integers(0, 3, (batch, time)) > 0
+        X[~mask] = np.nan
     return Mixture(
         arguments,
         dtype,
@@ -161,6 +190,7 @@ def draw(rng: np.random.Generator, dtype: Any, **fixed: Any) -> Mixture:
         rng.standard_normal((cells, batch, net.hidden_size)).astype(dtype),
         None if fixed.get("lengths", 0) is None else lengths,
         net.state_dict(),
+        mask,
     )
 
 
@@ -200,7 +230,9 @@ def oracle_cell(
     W, R = weights["weight_ih" + suffix], weights["weight_hh" + suffix]
     bias = weights.get("bias_ih" + suffix, np.zeros(4 * size)) + weights.get("bias_hh" + suffix, 0)
     p = weights.get("weight_ch" + suffix, np.zeros(3 * size)).reshape(3, size)
-    clip = arguments["clip"] or np.inf
+    clip, cell_clip, proj_clip = (
+        arguments.get(name) or np.inf for name in ("clip", "cell_clip", "proj_clip")
+    )
     at_gates, at_candidate, at_output = functions or ("Sigmoid", "Tanh", "Tanh")
     steps = []
     for x in row:
@@ -210,11 +242,11 @@ def oracle_cell(
         if arguments["input_forget"]:
             f = 1 - i
         g = apply(at_candidate, np.clip(z[2], -clip, clip))
-        C = f * C + i * g
+        C = np.clip(f * C + i * g, -cell_clip, cell_clip)
         o = apply(at_gates, np.clip(z[3] + p[2] * C, -clip, clip))
         h = o * apply(at_output, C)
         if "weight_hr" + suffix in weights:
-            h = weights["weight_hr" + suffix] @ h
+            h = np.clip(weights["weight_hr" + suffix] @ h, -proj_clip, proj_clip)
         steps.append({"i": i, "f": f, "g": g, "o": o, "C": C, "h": h})
     return steps
 
@@ -224,10 +256,20 @@ def runs_from_end(arguments: dict[str, Any], k: int) -> bool:
     return bool(arguments["reverse"] or (arguments["bidirectional"] and k % 2))
 
 
-def lengths_of(mixture: Mixture) -> np.ndarray:
-    """Steps of every row, (B,)."""
+def steps_of(mixture: Mixture) -> list[np.ndarray]:
+    """The places in time of the steps of every row that count."""
     batch, time = mixture.X.shape[:2]
-    return np.full(batch, time) if mixture.lengths is None else mixture.lengths
+    counts = np.ones((batch, time), bool) if mixture.mask is None else mixture.mask
+    lengths = np.full(batch, time) if mixture.lengths is None else mixture.lengths
+    return [np.flatnonzero(row[:length]) for row, length in zip(counts, lengths, strict=True)]
+
+
+def merged(sides: Any, merge: str) -> np.ndarray:
+    """A layer's output (..., D O or O) of those of its directions, each (..., O)."""
+    if merge == "concat" or len(sides) == 1:
+        return np.concatenate(sides, axis=-1)
+    first, second = sides
+    return {"sum": first + second, "mean": (first + second) / 2, "mul": first * second}[merge]
 
 
 @np.errstate(all="ignore")
@@ -239,22 +281,23 @@ def oracle_trace(mixture: Mixture) -> dict[str, np.ndarray]:
     time = mixture.X.shape[1]
     trace = {name: np.zeros((cells, batch, time, state_size if name == "h" else size)) for name in "ifgoCh"}
     given = arguments["activations"]
-    for b, length in enumerate(lengths_of(mixture)):
-        features = list(mixture.X[b, :length].astype(np.float64))
+    for b, places in enumerate(steps_of(mixture)):
+        features = list(mixture.X[b, places].astype(np.float64))
         for layer in range(arguments["num_layers"]):
             sides = []
             for direction in range(directions):
                 k = layer * directions + direction
                 order = slice(None, None, -1 if runs_from_end(arguments, k) else 1)
-                functions = given and given[3 * direction : 3 * direction + 3]
+                functions = given and (given * 2)[3 * direction : 3 * direction + 3]
                 suffix = f"_l{layer}" + "_reverse" * direction
                 h, C = (array[k, b].astype(np.float64) for array in (mixture.h0, mixture.C0))
                 steps = oracle_cell(mixture, suffix, functions, features[order], h, C)[order]
-                for t, step in enumerate(steps):
+                for t, step in zip(places, steps, strict=True):
                     for name, values in step.items():
                         trace[name][k, b, t] = values
                 sides.append([step["h"] for step in steps])
-            features = [np.concatenate(parts) for parts in zip(*sides, strict=True)]
+            merge = arguments.get("merge", "concat")
+            features = [merged(parts, merge) for parts in zip(*sides, strict=True)]
     return trace
 
 
@@ -263,9 +306,10 @@ def oracle(mixture: Mixture) -> dict[str, np.ndarray]:
     trace = oracle_trace(mixture)
     h_n, C_n = mixture.h0.astype(np.float64), mixture.C0.astype(np.float64)
     for k in range(len(h_n)):
-        for b, length in enumerate(lengths_of(mixture)):
-            if length > 0:
-                last = 0 if runs_from_end(mixture.arguments, k) else length - 1
+        for b, places in enumerate(steps_of(mixture)):
+            if len(places):
+                last = places[0 if runs_from_end(mixture.arguments, k) else -1]
                 h_n[k, b], C_n[k, b] = trace["h"][k, b, last], trace["C"][k, b, last]
     directions = 2 if mixture.arguments["bidirectional"] else 1
-    return {"Y": np.concatenate(trace["h"][-directions:], axis=-1), "h_n": h_n, "C_n": C_n}
+    Y = merged(trace["h"][-directions:], mixture.arguments.get("merge", "concat"))
+    return {"Y": Y, "h_n": h_n, "C_n": C_n}

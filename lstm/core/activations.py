@@ -117,14 +117,18 @@ def _parameter(name: str, which: str, value: Any, default: float | None, unused:
 
 
 def parse(given: Any, directions: int) -> tuple[Activation, ...]:
-    """Three activations a direction from names or (name, alpha, beta) tuples; the default ones for None."""
+    """Three activations a direction from names or (name, alpha, beta) tuples; the default ones for None.
+
+    Three of them serve both directions.
+    """
     if given is None:
         return DEFAULT_ACTIVATIONS * directions
-    expected = f"{3 * directions} of them, such as ('Sigmoid', 'Tanh', 'Tanh')"
+    count = "3 of them" if directions == 1 else "3 or 6 of them"
+    expected = f"{count}, such as ('Sigmoid', 'Tanh', 'Tanh')"
     if isinstance(given, str) or not isinstance(given, Iterable):
         raise TypeError(f"activations is {given!r}, but must be {expected}")
     entries = list(given)
-    if len(entries) != 3 * directions:
+    if len(entries) not in (3, 3 * directions):
         raise ValueError(f"activations has {len(entries)} entries, but must have {expected}")
     parsed = []
     for entry in entries:
@@ -132,7 +136,7 @@ def parse(given: Any, directions: int) -> tuple[Activation, ...]:
         if not 1 <= len(parts) <= 3:
             raise ValueError(f"an activation is {entry!r}, but must be a name or (name, alpha, beta)")
         parsed.append(canonical(*parts))
-    return tuple(parsed)
+    return tuple(parsed * directions if len(parsed) == 3 else parsed)
 
 
 def form_of(activation: Activation) -> ActivationForm:

@@ -15,7 +15,10 @@ from . import activations
 from .activations import DEFAULT_ACTIVATIONS, Activation, ActivationForm
 from .checks import finite_number, positive_size
 
-OPTIONS = ("reverse", "clip", "input_forget", "activations")
+MERGES = ("concat", "sum", "mean", "mul")
+"""How the two directions of a layer become its output: Keras's merge_mode."""
+
+OPTIONS = ("merge", "reverse", "clip", "cell_clip", "proj_clip", "input_forget", "activations")
 """Fields of an `Architecture` that the arrays of a state dict do not tell."""
 
 
@@ -23,6 +26,8 @@ class Options(NamedTuple):
     """How one layer and direction differs from the default equations."""
 
     clip: float | None = None
+    cell_clip: float | None = None
+    proj_clip: float | None = None
     input_forget: bool = False
     activations: tuple[Activation, ...] = DEFAULT_ACTIVATIONS  # gates, candidate, cell output
 
@@ -37,11 +42,14 @@ class Architecture(NamedTuple):
     hidden_size: int
     num_layers: int = 1
     bidirectional: bool = False
+    merge: str = "concat"
     reverse: bool = False
     proj_size: int = 0
     bias: bool = True
     peephole: bool = False
     clip: float | None = None
+    cell_clip: float | None = None
+    proj_clip: float | None = None
     input_forget: bool = False
     activations: tuple[Activation, ...] = DEFAULT_ACTIVATIONS  # three a direction
 
@@ -62,8 +70,8 @@ class Architecture(NamedTuple):
 
     @property
     def output_size(self) -> int:
-        """D O: features of an output step."""
-        return self.directions * self.state_size
+        """D O: features of an output step; O if the directions are merged into one another."""
+        return self.state_size * (self.directions if self.merge == "concat" else 1)
 
     def cell_input_size(self, cell: int) -> int:
         """Features that one of the L D cells takes."""
@@ -72,7 +80,8 @@ class Architecture(NamedTuple):
     def cell_options(self, cell: int) -> Options:
         """The variant that one of the L D cells computes."""
         first = 3 * (cell % self.directions)
-        return Options(self.clip, self.input_forget, self.activations[first : first + 3])
+        functions = self.activations[first : first + 3]
+        return Options(self.clip, self.cell_clip, self.proj_clip, self.input_forget, functions)
 
     def runs_from_end(self, cell: int) -> bool:
         """Whether one of the L D cells runs from the last step to the first."""
@@ -125,13 +134,20 @@ def check(input_size: Any, hidden_size: Any, **arguments: Any) -> Architecture:
     flags = {name: _flag(name, given[name]) for name in FLAGS}
     if flags["bidirectional"] and flags["reverse"]:
         raise ValueError("reverse is True, but a bidirectional net has both directions already")
+    merge = _merge(given["merge"], flags["bidirectional"])
     hidden = positive_size("hidden_size", hidden_size)
+    projection = _projection(given["proj_size"], hidden)
+    if given["proj_clip"] is not None and not projection:
+        raise ValueError(f"proj_clip is {given['proj_clip']!r}, but the net has no projection (proj_size=0)")
     return Architecture(
         input_size=positive_size("input_size", input_size),
         hidden_size=hidden,
         num_layers=positive_size("num_layers", given["num_layers"]),
-        proj_size=_projection(given["proj_size"], hidden),
+        proj_size=projection,
+        merge=merge,
         clip=_bound("clip", given["clip"]),
+        cell_clip=_bound("cell_clip", given["cell_clip"]),
+        proj_clip=_bound("proj_clip", given["proj_clip"]),
         activations=activations.parse(given["activations"], 2 if flags["bidirectional"] else 1),
         **flags,
     )
@@ -145,6 +161,17 @@ def _flag(name: str, value: Any) -> bool:
     if not isinstance(value, bool | np.bool_):
         raise TypeError(f"{name} is {value!r}, but must be True or False")
     return bool(value)
+
+
+def _merge(merge: Any, bidirectional: bool) -> str:
+    """One of `MERGES`; a net of one direction has nothing to merge."""
+    if not isinstance(merge, str):
+        raise TypeError(f"merge is {merge!r}, but must be one of {', '.join(map(repr, MERGES))}")
+    if merge not in MERGES:
+        raise ValueError(f"merge is {merge!r}, but must be one of {', '.join(map(repr, MERGES))}")
+    if merge != "concat" and not bidirectional:
+        raise ValueError(f"merge is {merge!r}, but only a bidirectional net has two directions to merge")
+    return merge
 
 
 def _projection(proj_size: Any, hidden_size: int) -> int:

@@ -101,13 +101,24 @@ class Net:
         C: np.ndarray,
         Y: np.ndarray | None,
         lengths: np.ndarray | None = None,
+        mask: np.ndarray | None = None,
     ) -> None:
-        """X (B, T, I) of any real dtype, h (L D, B, O), C (L D, B, H) in and out, Y (B, T, D O) or None."""
-        sequence.run(self.cells, self.architecture, self.dtype, X, h, C, Y, lengths)
+        """X (B, T, I) of any real dtype, h (L D, B, O), C (L D, B, H) in and out, Y (B, T, D O) or None.
 
-    def trace(self, X: np.ndarray, h: np.ndarray, C: np.ndarray, lengths: np.ndarray | None) -> Trace:
+        `lengths` (B,) of intp and `mask` (B, T) of bool: which steps count, or None.
+        """
+        sequence.run(self.cells, self.architecture, self.dtype, X, h, C, Y, lengths, mask)
+
+    def trace(
+        self,
+        X: np.ndarray,
+        h: np.ndarray,
+        C: np.ndarray,
+        lengths: np.ndarray | None = None,
+        mask: np.ndarray | None = None,
+    ) -> Trace:
         """X (B, T, I) of any real dtype, h (L D, B, O), C (L D, B, H) in and out: (L D, B, T, ...) each."""
-        return trace_cells(self.cells, self.architecture, self.dtype, X, h, C, lengths)
+        return trace_cells(self.cells, self.architecture, self.dtype, X, h, C, lengths, mask)
 
     def copy(self) -> Self:
         """A net of its own that shares the weights until either one's are set."""

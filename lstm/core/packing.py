@@ -49,7 +49,7 @@ def _packed_options(options: Options) -> Any:
     if options == DEFAULT_OPTIONS:
         return None
     functions = tuple((activations.kind(a), a.alpha, a.beta) for a in options.activations)
-    return options.clip, options.input_forget, functions
+    return options.clip, options.cell_clip, options.proj_clip, options.input_forget, functions
 
 
 def unpack(packed: PackedWeights) -> Weights:

@@ -44,12 +44,12 @@ def input_products(weights: Weights, X: np.ndarray) -> np.ndarray:
         )
 
 
-def _bounded(z: np.ndarray, options: Options) -> np.ndarray:
-    """z (B, H) within ±clip."""
-    if options.clip is None:
-        return z
-    bound = z.dtype.type(options.clip)
-    return np.asarray(np.clip(z, -bound, bound))
+def bounded(values: np.ndarray, bound: float | None) -> np.ndarray:
+    """(B, ...) -> (B, ...) within ±bound; all of them for None."""
+    if bound is None:
+        return values
+    limit = values.dtype.type(bound)
+    return np.asarray(np.clip(values, -limit, limit))
 
 
 def gates(
@@ -63,13 +63,13 @@ def gates(
         if weights.peephole is not None:
             z_i = z_i + weights.peephole[0] * C
             z_f = z_f + weights.peephole[1] * C
-        i = activations.apply(at_gates, _bounded(z_i, options))
-        f = 1 - i if options.input_forget else activations.apply(at_gates, _bounded(z_f, options))
-        g = activations.apply(at_candidate, _bounded(z_g, options))
-        C = f * C + i * g
+        i = activations.apply(at_gates, bounded(z_i, options.clip))
+        f = 1 - i if options.input_forget else activations.apply(at_gates, bounded(z_f, options.clip))
+        g = activations.apply(at_candidate, bounded(z_g, options.clip))
+        C = bounded(f * C + i * g, options.cell_clip)
         if weights.peephole is not None:
             z_o = z_o + weights.peephole[2] * C
-        o = activations.apply(at_gates, _bounded(z_o, options))
+        o = activations.apply(at_gates, bounded(z_o, options.clip))
     return Gates(i, f, g, o, C)
 
 
@@ -81,8 +81,20 @@ def step(
     with np.errstate(all="ignore"):
         h = values.o * activations.apply(options.activations[2], values.C)
         if weights.projection is not None:
-            h = h @ weights.projection.T  # (B, H) @ (H, O)
+            h = bounded(h @ weights.projection.T, options.proj_clip)  # (B, H) @ (H, O)
     return h, values
+
+
+def merge_directions(forward: np.ndarray, backward: np.ndarray, merge: str) -> np.ndarray:
+    """(..., O), (..., O) -> (..., O), or (..., 2 O) for "concat": a layer's output of its two directions."""
+    with np.errstate(all="ignore"):
+        if merge == "sum":
+            return np.asarray(forward + backward)
+        if merge == "mean":
+            return np.asarray((forward + backward) * forward.dtype.type(0.5))
+        if merge == "mul":
+            return np.asarray(forward * backward)
+    return np.concatenate([forward, backward], axis=-1)
 
 
 def forward_sequence(

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from .. import _kernel
-from . import reference
+from . import masks, reference
 from .architecture import Architecture
 from .checks import is_usable, usable_rows
 from .packing import PackedWeights
@@ -33,12 +33,22 @@ def run(
     C: np.ndarray,
     Y: np.ndarray | None,
     lengths: np.ndarray | None = None,
+    mask: np.ndarray | None = None,
 ) -> None:
     """X (B, T, I) of any real dtype, h (L D, B, O), C (L D, B, H) in and out, Y (B, T, D O) or None.
 
-    `lengths` (B,) of intp: steps of every row, or None. Layers of one direction take turns on chunks of
-    time, so that the memory between them does not grow with T.
+    `lengths` (B,) of intp: steps of every row, or None. `mask` (B, T) of bool: which steps count, or None.
+    Layers of one direction take turns on chunks of time, so that the memory between them does not grow
+    with T.
     """
+    mask, lengths = masks.joined(mask, lengths)
+    if mask is not None:
+        masked = masks.gather(X, mask)
+        outputs = None if Y is None else np.empty((*masked.X.shape[:2], architecture.output_size), dtype)
+        run(cells, architecture, dtype, masked.X, h, C, outputs, masked.lengths)
+        if outputs is not None and Y is not None:
+            masked.scatter(outputs, Y)
+        return
     if architecture.bidirectional:
         _run_both_directions(cells, architecture, dtype, X, h, C, Y, lengths)
         return
@@ -75,24 +85,36 @@ def _run_both_directions(
     features = X
     for layer in range(architecture.num_layers):
         is_last = layer + 1 == architecture.num_layers
-        given = Y if is_last else np.empty((rows, time, 2 * size), dtype)
-        elements = 0 if _is_ready(features, dtype) else rows * features.shape[2]
+        outputs = Y if is_last else np.empty((rows, time, architecture.output_size), dtype)
+        ready = 0 if _is_ready(features, dtype) else rows * features.shape[2]
         for direction in range(2):
             k = 2 * layer + direction
-            columns = slice(direction * size, (direction + 1) * size)
+            merges = direction == 1 and outputs is not None and architecture.merge != "concat"
+            elements = max(ready, rows * size) if merges else ready
             for steps in _chunks(time, elements, direction == 1):
-                run_cell(
-                    cells,
-                    architecture,
-                    k,
-                    usable_rows(features[:, steps], dtype),
-                    h[k],
-                    C[k],
-                    None if given is None else given[:, steps, columns],
-                    None if lengths is None else _rest(lengths, steps),
-                )
-        if given is not None:
-            features = given
+                rest = None if lengths is None else _rest(lengths, steps)
+                given = None
+                if merges:
+                    given = np.empty((rows, steps.stop - steps.start, size), dtype)
+                elif outputs is not None:
+                    first = direction * size if architecture.merge == "concat" else 0
+                    given = outputs[:, steps, first : first + size]
+                chunk = usable_rows(features[:, steps], dtype)
+                run_cell(cells, architecture, k, chunk, h[k], C[k], given, rest)
+                if merges and given is not None and outputs is not None:
+                    merge_into(cells[k], outputs[:, steps], given, architecture.merge)
+        if outputs is not None:
+            features = outputs
+
+
+def merge_into(
+    weights: PackedWeights | Weights, outputs: np.ndarray, backward: np.ndarray, merge: str
+) -> None:
+    """Outputs (B, T, O) of the forward direction become those of both; backward is (B, T, O) too."""
+    if isinstance(weights, PackedWeights):
+        _kernel.merge_directions(outputs, backward, merge)
+    else:
+        outputs[...] = reference.merge_directions(outputs, backward, merge)
 
 
 def run_cell(

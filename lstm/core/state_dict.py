@@ -52,12 +52,24 @@ def from_state_dict(state: Mapping[str, Any], **options: Any) -> Parts:
     """
     if not isinstance(state, Mapping):
         raise TypeError(f"the state dict is a {type(state).__name__}, but must map names to arrays")
-    architecture = _named_architecture(state)
+    named = _named_architecture(state)
     arrays = {name: real_array(name, value) for name, value in state.items()}
-    architecture = _sized_architecture(architecture, arrays).with_options(**options)
+    architecture = _sized_architecture(named, arrays).with_options(**options)
+    _check_shapes(architecture, arrays)
     is_single = all(array.dtype in (np.float32, np.float16) for array in arrays.values())
     weights = [_cell_weights(architecture, arrays, cell) for cell in range(architecture.cells)]
     return Parts(weights, architecture, np.dtype(np.float32 if is_single else np.float64))
+
+
+def fitting_weights(state: Mapping[str, Any], architecture: Architecture) -> list[Weights]:
+    """The weights of a state dict of a net of this architecture; ValueError if it is of another one."""
+    both = isinstance(state, Mapping) and "weight_ih_l0_reverse" in state
+    found = from_state_dict(state, **({"merge": architecture.merge} if both else {}))
+    if differing := architecture.differing_sizes(found.architecture):
+        got = ", ".join(f"{name}={getattr(found.architecture, name)}" for name in differing)
+        want = ", ".join(f"{name}={getattr(architecture, name)}" for name in differing)
+        raise ValueError(f"the state dict is of an LSTM with {got}, but this one has {want}")
+    return found.weights
 
 
 def _cell_names(architecture: Architecture, cell: int) -> list[str]:
@@ -107,7 +119,7 @@ def _listed(names: list[str]) -> str:
 
 
 def _sized_architecture(architecture: Architecture, arrays: dict[str, np.ndarray]) -> Architecture:
-    """The architecture with its sizes; ValueError where the arrays' shapes do not fit together."""
+    """The architecture with the sizes that the first layer's arrays tell; ValueError if they tell none."""
     hidden_weights, input_weights = arrays["weight_hh_l0"], arrays["weight_ih_l0"]
     width = hidden_weights.shape[1] if hidden_weights.ndim == 2 else 0
     hidden_size = hidden_weights.shape[0] // 4 if width else 0
@@ -131,18 +143,21 @@ def _sized_architecture(architecture: Architecture, arrays: dict[str, np.ndarray
             f"weight_ih_l0 has shape {input_weights.shape}, but must be ({4 * hidden_size}, input_size) "
             f"to fit weight_hh_l0 of {hidden_weights.shape}"
         )
-    sized = architecture._replace(
+    return architecture._replace(
         input_size=input_weights.shape[1], hidden_size=hidden_size, proj_size=proj_size
     )
-    for cell in range(sized.cells):
-        for name, shape in cell_shapes(sized, cell).items():
+
+
+def _check_shapes(architecture: Architecture, arrays: dict[str, np.ndarray]) -> None:
+    """ValueError if some array's shape does not fit the architecture."""
+    for cell in range(architecture.cells):
+        for name, shape in cell_shapes(architecture, cell).items():
             if arrays[name].shape != shape:
                 expected = f"({shape[0]}, input_size)" if name == "weight_ih_l0" else str(shape)
                 raise ValueError(
                     f"{name} has shape {arrays[name].shape}, but must be {expected} "
-                    f"to fit weight_hh_l0 of {hidden_weights.shape}"
+                    f"to fit weight_hh_l0 of {arrays['weight_hh_l0'].shape}"
                 )
-    return sized
 
 
 def cell_shapes(architecture: Architecture, cell: int) -> dict[str, tuple[int, ...]]:

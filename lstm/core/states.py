@@ -154,6 +154,22 @@ def row_lengths(lengths: ArrayLike | None, batch: int | None, time: int) -> np.n
     return None if bool((rows == time).all()) else rows
 
 
+def step_mask(mask: ArrayLike | None, X: np.ndarray, batch: int | None) -> np.ndarray | None:
+    """Which steps of X (B, T, I) count, (B, T) of bool, from a mask (B, T), for a single sequence (T,).
+
+    None if there is no mask.
+    """
+    if mask is None:
+        return None
+    array = real_array("mask", mask)
+    if array.dtype != np.bool_:
+        raise TypeError(f"mask has dtype {array.dtype}, but must be of bool")
+    expected = X.shape[:2] if batch is not None else X.shape[1:2]
+    if array.shape != expected:
+        raise ValueError(f"mask has shape {array.shape}, but must be {expected}, the steps of X")
+    return array.reshape(X.shape[:2])
+
+
 def check_out(out: Any, shape: Shape, dtype: np.dtype[Any]) -> None:
     """Raise if results of this shape and dtype cannot be written into `out`."""
     if not isinstance(out, np.ndarray):

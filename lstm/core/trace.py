@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from . import masks, reference
 from .architecture import Architecture
 from .checks import usable_rows
 from .sequence import Cells, run_cell
@@ -36,8 +37,20 @@ def trace_cells(
     h: np.ndarray,
     C: np.ndarray,
     lengths: np.ndarray | None,
+    mask: np.ndarray | None = None,
 ) -> Trace:
-    """X (B, T, I) of any real dtype, h (L D, B, O), C (L D, B, H) in and out: (L D, B, T, ...) each."""
+    """X (B, T, I) of any real dtype, h (L D, B, O), C (L D, B, H) in and out: (L D, B, T, ...) each.
+
+    `lengths` (B,) of intp and `mask` (B, T) of bool as for `sequence.run`.
+    """
+    mask, lengths = masks.joined(mask, lengths)
+    if mask is not None:
+        steps = masks.gather(X, mask)
+        gathered = trace_cells(cells, architecture, dtype, steps.X, h, C, steps.lengths)
+        whole = [np.empty((len(cells), *mask.shape, part.shape[-1]), dtype) for part in gathered]
+        for part, into in zip(gathered, whole, strict=True):
+            steps.scatter(part, into)
+        return Trace(*whole)
     rows, time = X.shape[:2]
     directions = architecture.directions
     values = np.zeros((len(cells), 5, rows, time, architecture.hidden_size), dtype)
@@ -45,7 +58,9 @@ def trace_cells(
     features = usable_rows(X, dtype)
     for k in range(len(cells)):
         if k and k % directions == 0:
-            features = np.concatenate(outputs[k - directions : k], axis=-1)
+            features = outputs[k - 1]
+            if directions == 2:
+                features = reference.merge_directions(outputs[k - 2], features, architecture.merge)
         # Row by row where lengths differ: the bits of a row do not depend on the others.
         parts = [(slice(None), time)]
         if lengths is not None:

@@ -75,8 +75,10 @@ def _is(value: Any, kind: type) -> bool:
 
 def parts(path: str, state: Mapping[str, np.ndarray], entry: dict[str, Any]) -> Parts:
     """The net of a state dict and of a parsed entry, {} if the file has none."""
+    # The shapes of a second layer depend on it.
+    merge = {"merge": entry["merge"]} if "merge" in entry else {}
     try:
-        net = from_state_dict(state)
+        net = from_state_dict(state, **merge)
     except (ValueError, TypeError) as error:
         raise FormatError(f"{path}: {error}") from error
     for name, value in {**net.architecture.arguments(), "dtype": net.dtype.name}.items():

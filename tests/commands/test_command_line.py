@@ -1005,7 +1005,7 @@ def too_large(net: LSTM) -> None:
 
 # Options of a net in float64, what is done to it, options of the command, and words of the message.
 LOST: dict[str, tuple[dict[str, Any], Callable[[LSTM], None] | None, list[str], list[str]]] = {
-    "a projection": ({"proj_size": 2}, None, [], ["projection", "proj_size=2"]),
+    "a projection": ({"proj_size": 2}, None, [], ["proj_size", "proj_size=2"]),
     "a clip that float32 does not have": ({"clip": 0.1}, None, [], ["b.onnx", "clip=0.1"]),
     "an alpha that float32 does not have": (
         {"activations": ["Sigmoid", ("LeakyRelu", 0.1), "Tanh"]},

@@ -37,7 +37,7 @@ from support import (
     on_isa,
     peak_of,
 )
-from variants import FUNCTIONS, OPTIONS, VARIANTS, Mixture, draw, make, oracle, oracle_trace
+from variants import FUNCTIONS, OPTIONS, VARIANTS, Mixture, draw, make, merged, oracle, oracle_trace
 
 import lstm
 from lstm import LSTM, _kernel
@@ -110,6 +110,8 @@ def test_each_variant_matters(name: str, dtype: Any) -> None:
     for option in OPTIONS:
         if option in VARIANTS[name]:
             other = {key: value for key, value in mixture.arguments.items() if key != option}
+            if option == "merge":  # of the same size as before, for the next layer's weights
+                other[option] = "mean" if mixture.arguments[option] == "sum" else "sum"
             without = mixture._replace(arguments=other)
             Y = without.outputs(without.net())["Y"]
             assert np.abs(Y - expected["Y"]).max() > 1e-3, option
@@ -435,7 +437,7 @@ def test_a_trace_is_what_is_computed(name: str, dtype: Any, backend: str) -> Non
             assert_close(getattr(trace, field), values, field, MIXTURE_TOLERANCE)
         sides = 2 if net.bidirectional else 1
         same = assert_same_bits if backend == "native" or lengths is None else close
-        same(np.concatenate(trace.h[-sides:], axis=-1), found["Y"])
+        same(merged(trace.h[-sides:], net.merge), found["Y"])
         for k in range(len(net.layers)):
             backward = net.reverse or k % sides == 1
             for row, length in enumerate([6] * 5 if lengths is None else lengths):
@@ -554,11 +556,22 @@ WRONG_ARGUMENTS: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "clip at NaN": ({"clip": np.nan}, ValueError, "clip is nan"),
     "clip at infinity": ({"clip": np.inf}, ValueError, "clip is inf"),
     "clip past every float": ({"clip": 10**400}, ValueError, "clip is an integer that no float can hold"),
-    "too few activations": ({"activations": ["Tanh"]}, ValueError, "activations has 1"),
-    "three for two directions": (
-        {"bidirectional": True, "activations": ["Tanh"] * 3},
+    "an unknown merge": ({"bidirectional": True, "merge": "max"}, ValueError, "merge is 'max'"),
+    "no merge": ({"bidirectional": True, "merge": None}, TypeError, "merge is None"),
+    "nothing to merge": ({"merge": "sum"}, ValueError, "merge is 'sum', but only a bidirectional net"),
+    "a negative cell_clip": ({"cell_clip": -1.0}, ValueError, "cell_clip is -1.0"),
+    "no number for cell_clip": ({"cell_clip": True}, TypeError, "cell_clip is True"),
+    "proj_clip at zero": ({"proj_size": 2, "proj_clip": 0}, ValueError, "proj_clip is 0"),
+    "proj_clip of nothing": (
+        {"proj_clip": 1.0},
         ValueError,
-        "activations has 3 entries, but must have 6",
+        "proj_clip is 1.0, but the net has no projection",
+    ),
+    "too few activations": ({"activations": ["Tanh"]}, ValueError, "activations has 1"),
+    "four for two directions": (
+        {"bidirectional": True, "activations": ["Tanh"] * 4},
+        ValueError,
+        "activations has 4 entries, but must have 3 or 6",
     ),
     "activations as text": ({"activations": "Tanh"}, TypeError, "activations is 'Tanh'"),
     "an unknown activation": ({"activations": ["Tanh", "Gelu", "Tanh"]}, ValueError, "'Gelu'"),

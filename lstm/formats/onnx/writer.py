@@ -18,6 +18,7 @@ from .node import GATES_TO_ONNX, PEEPHOLES_TO_ONNX
 
 OPSET = 14
 IR_VERSION = 8
+LACKING = ("proj_size", "merge", "cell_clip", "proj_clip")
 LARGEST = (1 << 31) - (1 << 20)  # bytes of weights: what holds an ONNX model may not take 2 GB
 
 
@@ -28,10 +29,9 @@ def write(parts: Parts, path: str | os.PathLike[str]) -> None:
     """
     onnx = library()
     architecture = parts.architecture
-    if architecture.proj_size:
-        raise ValueError(
-            f"ONNX's LSTM has no projection, but this one has proj_size={architecture.proj_size}"
-        )
+    for name, value in architecture.changed_arguments().items():
+        if name in LACKING:
+            raise ValueError(f"ONNX's LSTM has no {name}, but this one has {name}={value!r}")
     arrays: dict[str, np.ndarray] = {}
     for layer in range(architecture.num_layers):
         arrays |= _layer_arrays(parts, layer)
