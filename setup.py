@@ -29,9 +29,9 @@ if sanitizers := os.environ.get("LSTM_SANITIZE"):
 setup(
     ext_modules=[
         Extension(
-            "lstm._kernel",
-            ["lstm/_kernel.pyx", *SOURCES],
-            depends=["lstm/_micro_kernels.pxd", *HEADERS],
+            "lstm._kernel.kernel",
+            ["lstm/_kernel/kernel.pyx", *SOURCES],
+            depends=["lstm/_kernel/micro_kernels.pxd", *HEADERS],
             include_dirs=["csrc", numpy.get_include()],
             define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")],
             extra_compile_args=compile_args,

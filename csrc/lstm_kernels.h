@@ -1,4 +1,4 @@
-/* The contract between the Cython driver (lstm/_kernel.pyx) and the micro-kernels of each ISA.
+/* The contract between the Cython driver (lstm/_kernel/kernel.pyx) and the micro-kernels of each ISA.
  *
  * Shapes      I input, H hidden, LANES units in one vector, PANELS = ceil(H / LANES)
  *   weights   [panel][k][gate][lane]     k outermost inside a panel, gates in the order of GATE_*

@@ -922,7 +922,7 @@ MODULES = [
     *(
         module.name
         for module in pkgutil.walk_packages(lstm.__path__, "lstm.")
-        if module.name not in ("lstm._kernel", "lstm.__main__")
+        if module.name not in ("lstm._kernel.kernel", "lstm.__main__")
     ),
 ]
 

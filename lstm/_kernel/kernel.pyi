@@ -1,4 +1,4 @@
-"""Types of the compiled kernel; the docstrings stand in _kernel.pyx."""
+"""Types of the compiled kernel; the docstrings are in kernel.pyx."""
 
 from typing import NoReturn, final
 

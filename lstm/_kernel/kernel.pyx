@@ -21,7 +21,7 @@ import os
 
 import numpy
 
-from ._micro_kernels cimport (
+from .micro_kernels cimport (
     GATE_COUNT,
     LSTM_ACTIVATION_COUNT,
     LSTM_CACHE_LINE,

@@ -1,0 +1,41 @@
+"""The compiled kernel: one extension module, `kernel`, of kernel.pyx and the .pxd parts beside it."""
+
+from .kernel import (
+    DEFAULT_ISA,
+    KNOWN_ISAS,
+    SUPPORTED_ISAS,
+    PackedWeights,
+    StepScratch,
+    enter_default_mode,
+    floating_point_mode,
+    forward_plain,
+    forward_sequence,
+    gates_tile,
+    lanes,
+    restore_mode,
+    sequence_plain,
+    sigmoid,
+    step_tile,
+    tanh,
+    tile_limits,
+)
+
+__all__ = [
+    "DEFAULT_ISA",
+    "KNOWN_ISAS",
+    "SUPPORTED_ISAS",
+    "PackedWeights",
+    "StepScratch",
+    "enter_default_mode",
+    "floating_point_mode",
+    "forward_plain",
+    "forward_sequence",
+    "gates_tile",
+    "lanes",
+    "restore_mode",
+    "sequence_plain",
+    "sigmoid",
+    "step_tile",
+    "tanh",
+    "tile_limits",
+]
