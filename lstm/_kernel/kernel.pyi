@@ -48,10 +48,10 @@ def forward_sequence(
     reverse: bool = ...,
     trace: np.ndarray | None = ...,
 ) -> None: ...
-def forward_plain(
+def everyday_step(
     cells: object, x: object, h_prev: object, C_prev: object
 ) -> tuple[np.ndarray, np.ndarray] | None: ...
-def sequence_plain(
+def everyday_sequence(
     cells: object, X: object, h0: object, C0: object, out: object, reverse: bool
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None: ...
 
