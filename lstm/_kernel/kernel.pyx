@@ -65,7 +65,6 @@ from .micro_kernels cimport (
     lstm_fp_leave,
     lstm_fp_read,
     lstm_isa_at,
-    lstm_isa_supported,
 )
 from .single_tiles cimport check_tile, map_typed, tile_typed
 
@@ -75,7 +74,7 @@ cnp.import_array()
 def _isa_names(supported):
     names = []
     for index in range(LSTM_ISA_COUNT):
-        if not supported or lstm_isa_supported(index):
+        if not supported or lstm_isa_at(index).supported():
             names.append(lstm_isa_at(index).name.decode())
     return tuple(names)
 
@@ -139,7 +138,7 @@ def restore_mode(uint64_t found):
 
 @cython.final
 cdef class PackedWeights:
-    """The weights of one layer and direction in the layout of the micro-kernels, made by `params.pack`.
+    """The weights of one layer and direction in the layout of the micro-kernels, packed by lstm/core/.
 
     input (P, I, 4, L), hidden (P, O, 4, L), bias (P, 4, L), peephole (P, 3, L) or None and projection
     (ceil(O / 4 L), H, 4, L) or None, of one dtype. `options` is None for the default equations, else
@@ -227,7 +226,7 @@ cdef class PackedWeights:
         return bool(self.layer.is_double)
 
     def __reduce__(self):
-        raise TypeError("PackedWeights belong to this machine's ISA; pickle params.unpack(…) instead")
+        raise TypeError("PackedWeights belong to this machine's ISA; pickle the unpacked weights instead")
 
 
 def forward_sequence(

@@ -208,11 +208,11 @@ cdef extern from "lstm_kernels.h" nogil:
 
     ctypedef struct lstm_isa:
         const char *name
+        int (*supported)() noexcept nogil
         const lstm_f32_kernels *f32
         const lstm_f64_kernels *f64
 
     const lstm_isa *lstm_isa_at(int index)
-    int lstm_isa_supported(int index)
     uint64_t lstm_fp_enter()
     uint64_t lstm_fp_default()
     void lstm_fp_leave(uint64_t found)
