@@ -1,4 +1,4 @@
-"""The one compiled module; all else stands in pyproject.toml.
+"""The one compiled module; all else is in pyproject.toml.
 
 LSTM_SANITIZE=address,undefined builds with these sanitizers, LSTM_DEBUG=1 with symbols.
 """
@@ -11,8 +11,12 @@ import numpy
 from setuptools import Extension, setup
 
 HERE = Path(__file__).parent
-SOURCES = sorted(path.relative_to(HERE).as_posix() for path in HERE.glob("csrc/*.c"))
-HEADERS = sorted(path.relative_to(HERE).as_posix() for path in HERE.glob("csrc/*.h"))
+
+
+def files(pattern):
+    """The project's files of this pattern, named as setuptools wants them."""
+    return sorted(path.relative_to(HERE).as_posix() for path in HERE.glob(pattern))
+
 
 # Contraction would fuse a product and a sum on one ISA and not on another: other bits.
 compile_args = ["-std=c11", "-O3", "-ffp-contract=off", "-fno-math-errno", "-fvisibility=hidden"]
@@ -29,9 +33,9 @@ if sanitizers := os.environ.get("LSTM_SANITIZE"):
 setup(
     ext_modules=[
         Extension(
-            "lstm._kernel",
-            ["lstm/_kernel.pyx", *SOURCES],
-            depends=["lstm/_micro_kernels.pxd", *HEADERS],
+            "lstm._kernel.kernel",
+            ["lstm/_kernel/kernel.pyx", *files("csrc/*.c")],
+            depends=[*files("lstm/**/*.pxd"), *files("csrc/*.h")],
             include_dirs=["csrc", numpy.get_include()],
             define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")],
             extra_compile_args=compile_args,

@@ -159,7 +159,7 @@ int main(int argc, char **argv) {
     n.batch = atol(argv[3]);
     n.row_panels = atol(argv[4]);
     int isa = LSTM_ISA_COUNT - 1;
-    while (!lstm_isa_supported(isa)) {
+    while (!lstm_isa_at(isa)->supported()) {
         isa--;
     }
     n.kernels = lstm_isa_at(isa)->f32;

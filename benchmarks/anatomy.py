@@ -24,7 +24,7 @@ import peers
 from lstm import LSTM, _kernel
 
 ROOT = Path(__file__).parent.parent
-TILE_BYTES = 32 * 1024  # as in lstm/_kernel.pyx
+TILE_BYTES = 32 * 1024  # as in lstm/_kernel/kernel.pyx
 
 
 def compiled(folder: str) -> str:

@@ -3,6 +3,8 @@
 
 #if LSTM_X86
 
+#include <cpuid.h>
+
 #if defined(__clang__)
 #pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
 #else
@@ -84,6 +86,12 @@
 #pragma GCC pop_options
 #endif
 
-const lstm_isa lstm_isa_avx2 = {"avx2", &kernels_f32, &kernels_f64};
+static int is_supported(void) {
+    const lstm_x86_cpu cpu = lstm_x86_read_cpu();
+    return (cpu.leaf_1_ecx & bit_FMA) != 0 && (cpu.leaf_7_ebx & bit_AVX2) != 0 &&
+           (cpu.saved_registers & LSTM_SAVED_YMM) == LSTM_SAVED_YMM;
+}
+
+const lstm_isa lstm_isa_avx2 = {"avx2", is_supported, &kernels_f32, &kernels_f64};
 
 #endif

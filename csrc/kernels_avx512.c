@@ -3,6 +3,8 @@
 
 #if LSTM_X86
 
+#include <cpuid.h>
+
 #if defined(__clang__)
 #pragma clang attribute push(__attribute__((target("avx512f"))), apply_to = function)
 #else
@@ -98,6 +100,11 @@
 #pragma GCC pop_options
 #endif
 
-const lstm_isa lstm_isa_avx512 = {"avx512", &kernels_f32, &kernels_f64};
+static int is_supported(void) {
+    const lstm_x86_cpu cpu = lstm_x86_read_cpu();
+    return (cpu.leaf_7_ebx & bit_AVX512F) != 0 && (cpu.saved_registers & LSTM_SAVED_ZMM) == LSTM_SAVED_ZMM;
+}
+
+const lstm_isa lstm_isa_avx512 = {"avx512", is_supported, &kernels_f32, &kernels_f64};
 
 #endif

@@ -1,4 +1,4 @@
-/* Plain C for any CPU: a vector is one number.  Where the CPU has no fused multiply-add, fma() of the C
+/* Standard C for any CPU: a vector is one number.  Where the CPU has no fused multiply-add, fma() of the C
  * library computes it: slow, and the same bits. */
 #include "lstm_kernels.h"
 
@@ -59,4 +59,6 @@ static inline double canonical_nan_f64(void) {
 #define VEC_CANONICAL_NAN(a) ((a) == (a) ? (a) : canonical_nan_f64())
 #include "kernels_generic.h"
 
-const lstm_isa lstm_isa_generic = {"generic", &kernels_f32, &kernels_f64};
+static int is_supported(void) { return 1; }
+
+const lstm_isa lstm_isa_generic = {"generic", is_supported, &kernels_f32, &kernels_f64};

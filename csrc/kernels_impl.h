@@ -121,7 +121,7 @@ static LSTM_INLINE void NAME(store_output)(REAL *output, ptrdiff_t units, VEC hi
     }
 }
 
-/* Where the vector of units of row r and panel p stands in cell and hidden, (rows, panels, LANES). */
+/* Offset of the vector of units of row r and panel p in cell and hidden, (rows, panels, LANES). */
 static LSTM_INLINE ptrdiff_t NAME(state_offset)(const TILE_ARGUMENTS *tile, int r, int p) {
     return r * tile->state_row_stride + p * LANES;
 }
@@ -143,12 +143,12 @@ static LSTM_INLINE void NAME(store_trace)(const TILE_ARGUMENTS *tile, int gate, 
     }
 }
 
-/* update_cell with all that a variant may ask for; `usual` is a constant after inlining: the activations
- * are those of the plain equations.
+/* The same as update_default with all that a variant may ask for.  `default_activations` is a constant after
+ * inlining: sigmoid and tanh are then inlined too.
  *   z_i += p_i C, z_f += p_f C before the step's C is known, z_o += p_o C after it; all bounded by clip, and
  *   C by cell_clip. */
 static LSTM_INLINE void NAME(update_variant)(const TILE_ARGUMENTS *tile, int rows, int panels,
-                                             const REAL *sums, const int usual) {
+                                             const REAL *sums, const int default_activations) {
     const VARIANT *const variant = tile->variant;
     const VEC low = VEC_SET1(-variant->clip);
     const VEC high = VEC_SET1(variant->clip);
@@ -170,12 +170,12 @@ static LSTM_INLINE void NAME(update_variant)(const TILE_ARGUMENTS *tile, int row
         i = VEC_MAX(low, VEC_MIN(high, i));
         f = VEC_MAX(low, VEC_MIN(high, f));
         g = VEC_MAX(low, VEC_MIN(high, g));
-        i = usual ? NAME(vec_sigmoid)(i) : NAME(vec_activation)(&variant->gates, i);
-        g = usual ? NAME(vec_tanh)(g) : NAME(vec_activation)(&variant->candidate, g);
+        i = default_activations ? NAME(vec_sigmoid)(i) : NAME(vec_activation)(&variant->gates, i);
+        g = default_activations ? NAME(vec_tanh)(g) : NAME(vec_activation)(&variant->candidate, g);
         if (variant->input_forget) {
             f = VEC_SUB(VEC_SET1(1), i);
         } else {
-            f = usual ? NAME(vec_sigmoid)(f) : NAME(vec_activation)(&variant->gates, f);
+            f = default_activations ? NAME(vec_sigmoid)(f) : NAME(vec_activation)(&variant->gates, f);
         }
         VEC after = VEC_FMA(f, before, VEC_MUL(i, g));
         after = VEC_MAX(cell_low, VEC_MIN(cell_high, after));
@@ -194,27 +194,29 @@ static LSTM_INLINE void NAME(update_variant)(const TILE_ARGUMENTS *tile, int row
             o = VEC_FMA(VEC_LOAD(tile->peephole + (3 * p + 2) * LANES), cell, o);
         }
         o = VEC_MAX(low, VEC_MIN(high, o));
-        o = usual ? NAME(vec_sigmoid)(o) : NAME(vec_activation)(&variant->gates, o);
-        const VEC squashed = usual ? NAME(vec_tanh)(cell) : NAME(vec_activation)(&variant->cell_output, cell);
+        o = default_activations ? NAME(vec_sigmoid)(o) : NAME(vec_activation)(&variant->gates, o);
+        const VEC squashed =
+            default_activations ? NAME(vec_tanh)(cell) : NAME(vec_activation)(&variant->cell_output, cell);
         NAME(store_trace)(tile, 3, r, p, o);
         NAME(store_hidden)(tile, r, p, VEC_MUL(o, squashed));
     }
 }
 
-static void NAME(update_usual)(const TILE_ARGUMENTS *tile, int rows, int panels, const REAL *sums) {
+static void NAME(update_default_activations)(const TILE_ARGUMENTS *tile, int rows, int panels,
+                                             const REAL *sums) {
     NAME(update_variant)(tile, rows, panels, sums, 1);
 }
 
-static void NAME(update_any)(const TILE_ARGUMENTS *tile, int rows, int panels, const REAL *sums) {
+static void NAME(update_any_activations)(const TILE_ARGUMENTS *tile, int rows, int panels, const REAL *sums) {
     NAME(update_variant)(tile, rows, panels, sums, 0);
 }
 
-/* cell, hidden (rows, panels, LANES) and output (rows, units) after one time step of the plain equations:
+/* cell, hidden (rows, panels, LANES) and output (rows, units) after one time step of the default equations:
  *   C = f C + i g,  h = o tanh(C)
  * The two loops keep the activations of different units independent of one another, for the CPU to
  * overlap; in one loop the wait for tanh(C) cost half as much again. */
-static LSTM_INLINE void NAME(update_plain)(const TILE_ARGUMENTS *tile, const int rows, const int panels,
-                                           REAL *sums) {
+static LSTM_INLINE void NAME(update_default)(const TILE_ARGUMENTS *tile, const int rows, const int panels,
+                                             REAL *sums) {
     for (int v = 0; v < rows * panels; v++) {
         REAL *const gates = sums + v * GATE_COUNT * LANES;
         REAL *const cell = tile->cell + NAME(state_offset)(tile, v / panels, v % panels);
@@ -237,12 +239,14 @@ static LSTM_INLINE void NAME(step)(TILE_ARGUMENTS *tile, const int rows, const i
     for (ptrdiff_t left = tile->steps - 1;; left--) {
         NAME(accumulate)(tile, rows, panels, sums, panels * GATE_COUNT * LANES, GATE_COUNT * LANES);
         if (tile->variant == NULL) {
-            NAME(update_plain)(tile, rows, panels, sums);
+            NAME(update_default)(tile, rows, panels, sums);
         } else {
             const VARIANT *const variant = tile->variant;
-            const int usual = variant->gates.kind == LSTM_SIGMOID && variant->candidate.kind == LSTM_TANH &&
-                              variant->cell_output.kind == LSTM_TANH;
-            (usual ? NAME(update_usual) : NAME(update_any))(tile, rows, panels, sums);
+            const int default_activations = variant->gates.kind == LSTM_SIGMOID &&
+                                            variant->candidate.kind == LSTM_TANH &&
+                                            variant->cell_output.kind == LSTM_TANH;
+            (default_activations ? NAME(update_default_activations)
+                                 : NAME(update_any_activations))(tile, rows, panels, sums);
         }
         if (left == 0) {
             return;

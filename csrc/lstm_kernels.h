@@ -1,4 +1,4 @@
-/* The contract between the Cython driver (lstm/_kernel.pyx) and the micro-kernels of each ISA.
+/* The contract between the Cython driver (lstm/_kernel/) and the micro-kernels of each ISA.
  *
  * Shapes      I input, H hidden, LANES units in one vector, PANELS = ceil(H / LANES)
  *   weights   [panel][k][gate][lane]     k outermost inside a panel, gates in the order of GATE_*
@@ -27,20 +27,20 @@
 #define LSTM_X86 0
 #endif
 
-/* The four gates of a panel, in PyTorch's order; lstm/params.py holds the same order as GATES. */
+/* The four gates of a panel, in PyTorch's order; GATES in lstm/core/ is the same order. */
 enum { GATE_I, GATE_F, GATE_G, GATE_O, GATE_COUNT };
 
 enum {
     /* Products are summed in blocks of this many k, each from zero: part of the contract of the numbers. */
     LSTM_SUM_BLOCK = 128,
     LSTM_CACHE_LINE = 64,
-    /* Bounds of every ISA's tiles; the table of an ISA has holes where it has no such tile. */
+    /* Bounds of every ISA's tiles; the table of an ISA is empty where it has no such tile. */
     LSTM_MAX_ROWS = 6,
     LSTM_MAX_PANELS = 3
 };
 
-/* The functions of the ONNX operator, for gates, candidate and cell output; lstm/activations.py holds the
- * same order. */
+/* The functions of the ONNX operator, for gates, candidate and cell output; lstm/core/activations.py
+ * holds the same order. */
 enum {
     LSTM_SIGMOID,
     LSTM_TANH,
@@ -57,120 +57,120 @@ enum {
 };
 
 /* Strides are in elements.
- * A variant is what the cell update does beyond the plain equations.
+ * A variant is what the cell update does beyond the default equations.
  * A tile is the arguments of one micro-kernel:
  *   sums = start + input . weights, block by block            (gates, step)
  *   cell, hidden, output = one LSTM step from these sums      (step)
- * A step kernel does several time steps where the tile is a whole net, whose `input` is then `hidden`.
+ * A step kernel does several time steps if the tile is a whole net, whose `input` is then `hidden`.
  * A pass is what the driver works on: one layer, all time steps, some batch rows. */
-#define LSTM_DECLARE_TYPES(REAL, DTYPE)                                                                        \
-    typedef struct {                                                                                           \
-        int kind;                                                                                              \
-        REAL alpha;                                                                                            \
-        REAL beta;                                                                                             \
-    } lstm_##DTYPE##_activation;                                                                               \
-                                                                                                               \
-    typedef struct {                                                                                           \
-        lstm_##DTYPE##_activation gates;                                                                       \
-        lstm_##DTYPE##_activation candidate;                                                                   \
-        lstm_##DTYPE##_activation cell_output;                                                                 \
-        REAL clip;      /* bound of the sums before their activation; infinite: none */                        \
-        REAL cell_clip; /* bound of C after its update; infinite: none */                                      \
-        int input_forget;                                                                                      \
-    } lstm_##DTYPE##_variant;                                                                                  \
-                                                                                                               \
-    typedef struct {                                                                                           \
-        const REAL *input; /* (rows, depth) */                                                                 \
-        ptrdiff_t input_row_stride;                                                                            \
-        ptrdiff_t depth;     /* at least 1 */                                                                  \
-        const REAL *weights; /* (panels, depth, 4, LANES) */                                                   \
-        ptrdiff_t weights_panel_stride;                                                                        \
-        const REAL *prefetch; /* weights to bring into L2 meanwhile, a cache line at each k */                 \
-        const REAL *start;    /* (rows, panels, 4, LANES) */                                                   \
-        ptrdiff_t start_row_stride;                                                                            \
-        ptrdiff_t start_panel_stride;                                                                          \
-        REAL *sums; /* (rows, panels, 4, LANES), gates only */                                                 \
-        ptrdiff_t sums_row_stride;                                                                             \
-        ptrdiff_t sums_panel_stride;                                                                           \
-        REAL *cell;   /* (rows, panels, LANES), in and out; step only, as all below */                         \
-        REAL *hidden; /* (rows, panels, LANES), out */                                                         \
-        ptrdiff_t state_row_stride;                                                                            \
-        REAL *output; /* (rows, output_units), or NULL */                                                      \
-        ptrdiff_t output_row_stride;                                                                           \
-        ptrdiff_t output_units;                /* units from the tile's first one to the net's last one */     \
-        const lstm_##DTYPE##_variant *variant; /* NULL: the plain equations; needed for what follows */        \
-        const REAL *peephole;                  /* (panels, 3, LANES) in the order i, f, o, or NULL */          \
-        REAL *trace; /* (5, rows, output_units): i, f, g, o, C as computed, or NULL */                         \
-        ptrdiff_t trace_gate_stride;                                                                           \
-        ptrdiff_t trace_row_stride;                                                                            \
-        ptrdiff_t steps; /* at least 1; from one to the next start, output and trace go on by: */              \
-        ptrdiff_t start_step_stride;                                                                           \
-        ptrdiff_t output_step_stride;                                                                          \
-        ptrdiff_t trace_step_stride;                                                                           \
-    } lstm_##DTYPE##_tile;                                                                                     \
-                                                                                                               \
-    /* A step kernel of several steps leaves start, output and trace at the last one. */                       \
-    typedef void (*lstm_##DTYPE##_tile_kernel)(lstm_##DTYPE##_tile * tile);                                    \
-    typedef void (*lstm_##DTYPE##_map_kernel)(const REAL *x, REAL *y, ptrdiff_t n);                            \
-                                                                                                               \
-    typedef struct {                                                                                           \
-        ptrdiff_t lanes;                                                                                       \
-        ptrdiff_t row_tile;   /* most rows of a tile of one panel */                                           \
-        ptrdiff_t panel_tile; /* most panels of a tile of one row */                                           \
-        lstm_##DTYPE##_tile_kernel gates[LSTM_MAX_ROWS + 1][LSTM_MAX_PANELS + 1];                              \
-        lstm_##DTYPE##_tile_kernel step[LSTM_MAX_ROWS + 1][LSTM_MAX_PANELS + 1];                               \
-        lstm_##DTYPE##_map_kernel sigmoid; /* (n,) -> (n,), x may be y */                                      \
-        lstm_##DTYPE##_map_kernel tanh;                                                                        \
-    } lstm_##DTYPE##_kernels;                                                                                  \
-                                                                                                               \
-    typedef struct {                                                                                           \
-        const lstm_##DTYPE##_kernels *kernels;                                                                 \
-        ptrdiff_t rows;  /* batch rows of this pass */                                                         \
-        ptrdiff_t batch; /* those that are at work: the first ones, fewer where lengths differ */              \
-        ptrdiff_t time;                                                                                        \
-        ptrdiff_t input_size;                                                                                  \
-        ptrdiff_t hidden_size;                                                                                 \
-        ptrdiff_t state_size; /* features of h: hidden_size, or fewer after a projection */                    \
-        ptrdiff_t panels;                                                                                      \
-        ptrdiff_t projection_panels;           /* of 4 LANES features of h each; 0: no projection */           \
-        double proj_clip;                      /* bound of h after its projection; infinite: none */           \
-        ptrdiff_t state_width;                 /* a row of hidden, padded */                                   \
-        const REAL *input_weights;             /* (panels, input_size, 4, LANES) */                            \
-        const REAL *hidden_weights;            /* (panels, state_size, 4, LANES) */                            \
-        const REAL *bias;                      /* (panels, 4, LANES) */                                        \
-        const REAL *projection;                /* (projection_panels, hidden_size, 4, LANES) */                \
-        const REAL *peephole;                  /* (panels, 3, LANES), or NULL */                               \
-        const lstm_##DTYPE##_variant *variant; /* or NULL */                                                   \
-        /* Steps in the order of computation: strides over time are negative where a net runs from the end. */ \
-        const REAL *input; /* (batch, time, input_size) */                                                     \
-        ptrdiff_t input_batch_stride;                                                                          \
-        ptrdiff_t input_time_stride;                                                                           \
-        REAL *output; /* (batch, time, state_size), or NULL */                                                 \
-        ptrdiff_t output_batch_stride;                                                                         \
-        ptrdiff_t output_time_stride;                                                                          \
-        REAL *trace; /* (5, batch, time, hidden_size), or NULL */                                              \
-        ptrdiff_t trace_gate_stride;                                                                           \
-        ptrdiff_t trace_batch_stride;                                                                          \
-        ptrdiff_t trace_time_stride;                                                                           \
-        const ptrdiff_t *order;   /* the caller's rows, longest first, or NULL: all of `time` steps */         \
-        const ptrdiff_t *lengths; /* of the caller's rows */                                                   \
-        int reverse;                                                                                           \
-        ptrdiff_t block_time;    /* steps whose x half is done at once */                                      \
-        ptrdiff_t row_panels;    /* most panels of a tile of one row in this net */                            \
-        const REAL *block_input; /* (steps of a block, batch, input_size) */                                   \
-        ptrdiff_t block_batch_stride;                                                                          \
-        ptrdiff_t block_time_stride;                                                                           \
-        REAL *gathered; /* (block_time, rows, input_size): a block's input in `order` */                       \
-        /* (block_time, panels, rows, 4, LANES); of one tile's panels only where block_time is 1 */            \
-        REAL *sums;                                                                                            \
-        REAL *hidden;       /* (rows, state_width): h before the step */                                       \
-        REAL *hidden_next;  /* the same after it */                                                            \
-        REAL *cell;         /* (rows, panels, LANES) */                                                        \
-        REAL *cell_output;  /* (rows, panels, LANES): h before its projection */                               \
-        REAL *zeros;        /* (4, LANES) */                                                                   \
-        REAL *state_hidden; /* (caller's rows, state_size): h, in and out */                                   \
-        REAL *state_cell;   /* (caller's rows, hidden_size): C, in and out */                                  \
-        lstm_##DTYPE##_tile tile;                                                                              \
+#define LSTM_DECLARE_TYPES(REAL, DTYPE)                                                                      \
+    typedef struct {                                                                                         \
+        int kind;                                                                                            \
+        REAL alpha;                                                                                          \
+        REAL beta;                                                                                           \
+    } lstm_##DTYPE##_activation;                                                                             \
+                                                                                                             \
+    typedef struct {                                                                                         \
+        lstm_##DTYPE##_activation gates;                                                                     \
+        lstm_##DTYPE##_activation candidate;                                                                 \
+        lstm_##DTYPE##_activation cell_output;                                                               \
+        REAL clip;      /* bound of the sums before their activation; infinite: none */                      \
+        REAL cell_clip; /* bound of C after its update; infinite: none */                                    \
+        int input_forget;                                                                                    \
+    } lstm_##DTYPE##_variant;                                                                                \
+                                                                                                             \
+    typedef struct {                                                                                         \
+        const REAL *input; /* (rows, depth) */                                                               \
+        ptrdiff_t input_row_stride;                                                                          \
+        ptrdiff_t depth;     /* at least 1 */                                                                \
+        const REAL *weights; /* (panels, depth, 4, LANES) */                                                 \
+        ptrdiff_t weights_panel_stride;                                                                      \
+        const REAL *prefetch; /* weights to bring into L2 meanwhile, a cache line at each k */               \
+        const REAL *start;    /* (rows, panels, 4, LANES) */                                                 \
+        ptrdiff_t start_row_stride;                                                                          \
+        ptrdiff_t start_panel_stride;                                                                        \
+        REAL *sums; /* (rows, panels, 4, LANES), gates only */                                               \
+        ptrdiff_t sums_row_stride;                                                                           \
+        ptrdiff_t sums_panel_stride;                                                                         \
+        REAL *cell;   /* (rows, panels, LANES), in and out; step only, as all below */                       \
+        REAL *hidden; /* (rows, panels, LANES), out */                                                       \
+        ptrdiff_t state_row_stride;                                                                          \
+        REAL *output; /* (rows, output_units), or NULL */                                                    \
+        ptrdiff_t output_row_stride;                                                                         \
+        ptrdiff_t output_units;                /* units from the tile's first one to the net's last one */   \
+        const lstm_##DTYPE##_variant *variant; /* NULL: default equations; needed for what follows */        \
+        const REAL *peephole;                  /* (panels, 3, LANES) in the order i, f, o, or NULL */        \
+        REAL *trace; /* (5, rows, output_units): i, f, g, o, C as computed, or NULL */                       \
+        ptrdiff_t trace_gate_stride;                                                                         \
+        ptrdiff_t trace_row_stride;                                                                          \
+        ptrdiff_t steps; /* at least 1; from one to the next start, output and trace go on by: */            \
+        ptrdiff_t start_step_stride;                                                                         \
+        ptrdiff_t output_step_stride;                                                                        \
+        ptrdiff_t trace_step_stride;                                                                         \
+    } lstm_##DTYPE##_tile;                                                                                   \
+                                                                                                             \
+    /* A step kernel of several steps leaves start, output and trace at the last one. */                     \
+    typedef void (*lstm_##DTYPE##_tile_kernel)(lstm_##DTYPE##_tile * tile);                                  \
+    typedef void (*lstm_##DTYPE##_map_kernel)(const REAL *x, REAL *y, ptrdiff_t n);                          \
+                                                                                                             \
+    typedef struct {                                                                                         \
+        ptrdiff_t lanes;                                                                                     \
+        ptrdiff_t row_tile;   /* most rows of a tile of one panel */                                         \
+        ptrdiff_t panel_tile; /* most panels of a tile of one row */                                         \
+        lstm_##DTYPE##_tile_kernel gates[LSTM_MAX_ROWS + 1][LSTM_MAX_PANELS + 1];                            \
+        lstm_##DTYPE##_tile_kernel step[LSTM_MAX_ROWS + 1][LSTM_MAX_PANELS + 1];                             \
+        lstm_##DTYPE##_map_kernel sigmoid; /* (n,) -> (n,), x may be y */                                    \
+        lstm_##DTYPE##_map_kernel tanh;                                                                      \
+    } lstm_##DTYPE##_kernels;                                                                                \
+                                                                                                             \
+    typedef struct {                                                                                         \
+        const lstm_##DTYPE##_kernels *kernels;                                                               \
+        ptrdiff_t rows;  /* batch rows of this pass */                                                       \
+        ptrdiff_t batch; /* those that are at work: the first ones, fewer if lengths differ */               \
+        ptrdiff_t time;                                                                                      \
+        ptrdiff_t input_size;                                                                                \
+        ptrdiff_t hidden_size;                                                                               \
+        ptrdiff_t state_size; /* features of h: hidden_size, or fewer after a projection */                  \
+        ptrdiff_t panels;                                                                                    \
+        ptrdiff_t projection_panels;           /* of 4 LANES features of h each; 0: no projection */         \
+        double proj_clip;                      /* bound of h after its projection; infinite: none */         \
+        ptrdiff_t state_width;                 /* a row of hidden, padded */                                 \
+        const REAL *input_weights;             /* (panels, input_size, 4, LANES) */                          \
+        const REAL *hidden_weights;            /* (panels, state_size, 4, LANES) */                          \
+        const REAL *bias;                      /* (panels, 4, LANES) */                                      \
+        const REAL *projection;                /* (projection_panels, hidden_size, 4, LANES) */              \
+        const REAL *peephole;                  /* (panels, 3, LANES), or NULL */                             \
+        const lstm_##DTYPE##_variant *variant; /* or NULL */                                                 \
+        /* Steps in the order of computation: strides over time are negative if a net runs from the end. */  \
+        const REAL *input; /* (batch, time, input_size) */                                                   \
+        ptrdiff_t input_batch_stride;                                                                        \
+        ptrdiff_t input_time_stride;                                                                         \
+        REAL *output; /* (batch, time, state_size), or NULL */                                               \
+        ptrdiff_t output_batch_stride;                                                                       \
+        ptrdiff_t output_time_stride;                                                                        \
+        REAL *trace; /* (5, batch, time, hidden_size), or NULL */                                            \
+        ptrdiff_t trace_gate_stride;                                                                         \
+        ptrdiff_t trace_batch_stride;                                                                        \
+        ptrdiff_t trace_time_stride;                                                                         \
+        const ptrdiff_t *order;   /* the caller's rows, longest first, or NULL: all of `time` steps */       \
+        const ptrdiff_t *lengths; /* of the caller's rows */                                                 \
+        int reverse;                                                                                         \
+        ptrdiff_t block_time;    /* steps whose x half is one product */                                     \
+        ptrdiff_t row_panels;    /* most panels of a tile of one row in this net */                          \
+        const REAL *block_input; /* (steps of a block, batch, input_size) */                                 \
+        ptrdiff_t block_batch_stride;                                                                        \
+        ptrdiff_t block_time_stride;                                                                         \
+        REAL *gathered; /* (block_time, rows, input_size): a block's input in `order` */                     \
+        /* (block_time, panels, rows, 4, LANES); of one tile's panels only if block_time is 1 */             \
+        REAL *sums;                                                                                          \
+        REAL *hidden;       /* (rows, state_width): h before the step */                                     \
+        REAL *hidden_next;  /* the same after it */                                                          \
+        REAL *cell;         /* (rows, panels, LANES) */                                                      \
+        REAL *cell_output;  /* (rows, panels, LANES): h before its projection */                             \
+        REAL *zeros;        /* (4, LANES) */                                                                 \
+        REAL *state_hidden; /* (caller's rows, state_size): h, in and out */                                 \
+        REAL *state_cell;   /* (caller's rows, hidden_size): C, in and out */                                \
+        lstm_##DTYPE##_tile tile;                                                                            \
     } lstm_##DTYPE##_pass;
 
 LSTM_DECLARE_TYPES(float, f32)
@@ -178,6 +178,7 @@ LSTM_DECLARE_TYPES(double, f64)
 
 typedef struct {
     const char *name;
+    int (*supported)(void); /* by this CPU and its operating system */
     const lstm_f32_kernels *f32;
     const lstm_f64_kernels *f64;
 } lstm_isa;
@@ -186,10 +187,22 @@ extern const lstm_isa lstm_isa_generic;
 extern const lstm_isa lstm_isa_avx2;
 extern const lstm_isa lstm_isa_avx512;
 
-/* The ISAs of this build, slowest first, and whether this CPU and its operating system run one. */
+/* The ISAs of this build, slowest first. */
 enum { LSTM_ISA_COUNT = LSTM_X86 ? 3 : 1 };
 const lstm_isa *lstm_isa_at(int index);
-int lstm_isa_supported(int index);
+
+#if LSTM_X86
+/* Words of CPUID, and the registers that the operating system saves (XCR0): without it a vector register
+ * would not survive a context switch, whatever CPUID says of the CPU. All zero if it saves none. */
+typedef struct {
+    uint32_t leaf_1_ecx;
+    uint32_t leaf_7_ebx;
+    uint64_t saved_registers;
+} lstm_x86_cpu;
+
+enum { LSTM_SAVED_YMM = 0x06, LSTM_SAVED_ZMM = 0xe6 };
+lstm_x86_cpu lstm_x86_read_cpu(void);
+#endif
 
 /* Sets the calling thread's floating-point mode to the kernels' (round to nearest, no traps, subnormals
  * count as zero) and returns the mode found; lstm_fp_leave() restores it, flags included. */

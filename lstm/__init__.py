@@ -14,7 +14,7 @@ from ._version import __version__
 try:
     import_module("._kernel", __name__)
 except ModuleNotFoundError as error:
-    if error.name != f"{__name__}._kernel":
+    if error.name != f"{__name__}._kernel.kernel":
         raise
     raise ImportError(
         "lstm's compiled kernel has not been built: run `pip install .`, or `pip install -e .` to "

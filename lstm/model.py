@@ -337,7 +337,7 @@ class LSTM:
                 "use forward_sequence"
             )
         # None for whatever is not an everyday call, errors included.
-        result = _kernel.forward_plain(net.cells, x, h_prev, C_prev)
+        result = _kernel.everyday_step(net.cells, x, h_prev, C_prev)
         if result is not None:
             return result
         array, batch, is_column = states.step_input(x, self.input_size)
@@ -452,7 +452,7 @@ class LSTM:
         """
         net = self._net
         if lengths is None and mask is None:
-            result = _kernel.sequence_plain(net.cells, X, h0, C0, out, net.architecture.reverse)
+            result = _kernel.everyday_sequence(net.cells, X, h0, C0, out, net.architecture.reverse)
             if result is not None:
                 return (result[0], result[1:]) if return_state else result[0]
         array, batch, _ = states.sequence_input(X, self.input_size)

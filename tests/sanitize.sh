@@ -25,7 +25,7 @@ fi
 
 mkdir "$folder/source"
 tar -C "$root" --exclude=./.git --exclude=./build --exclude=./dist --exclude='*.so' --exclude='__pycache__' \
-    --exclude='.*_cache' --exclude=./lstm/_kernel.c -cf - . | tar -C "$folder/source" -xf -
+    --exclude='.*_cache' --exclude='./lstm/*.c' -cf - . | tar -C "$folder/source" -xf -
 
 "$python" -m venv "$folder/venv"
 pip=("$folder/venv/bin/python" -m pip --disable-pip-version-check --quiet)
@@ -36,7 +36,7 @@ export LSTM_SANITIZE=address,undefined
 CFLAGS="-fno-omit-frame-pointer" "${pip[@]}" install --no-build-isolation --no-deps -e "$folder/source"
 cd "$folder/source"
 for symbol in __asan_report __ubsan_handle; do
-    if ! grep -q "$symbol" lstm/_kernel*.so; then
+    if ! grep -qr --include='*.so' "$symbol" lstm; then
         echo "sanitize.sh: the kernel was built without the sanitizer of $symbol" >&2
         exit 1
     fi

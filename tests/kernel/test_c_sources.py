@@ -35,7 +35,7 @@ def compiled(compiler: str, source: Path, target: Path, *options: str) -> subpro
 
 
 def test_sources_are_found() -> None:
-    assert {path.name for path in SOURCES} >= {"dispatch.c", "kernels_generic.c"}
+    assert {path.name for path in SOURCES} >= {"isas.c", "fp_mode.c", "kernels_generic.c"}
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.name)
@@ -107,4 +107,4 @@ def test_isas_are_those_of_the_sources() -> None:
     names = {path.stem.removeprefix("kernels_") for path in SOURCES if path.stem.startswith("kernels_")}
     assert set(_kernel.KNOWN_ISAS) <= names
     for name in names:
-        assert f'lstm_isa_{name} = {{"{name}", ' in (CSRC / f"kernels_{name}.c").read_text()
+        assert f'lstm_isa_{name} = {{"{name}", is_supported, ' in (CSRC / f"kernels_{name}.c").read_text()

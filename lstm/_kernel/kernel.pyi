@@ -1,4 +1,4 @@
-"""Types of the compiled kernel; the docstrings stand in _kernel.pyx."""
+"""Types of the compiled kernel; the docstrings are in kernel.pyx."""
 
 from typing import NoReturn, final
 
@@ -49,10 +49,10 @@ def forward_sequence(
     trace: np.ndarray | None = ...,
 ) -> None: ...
 def merge_directions(outputs: np.ndarray, backward: np.ndarray, merge: str) -> None: ...
-def forward_plain(
+def everyday_step(
     cells: object, x: object, h_prev: object, C_prev: object
 ) -> tuple[np.ndarray, np.ndarray] | None: ...
-def sequence_plain(
+def everyday_sequence(
     cells: object, X: object, h0: object, C0: object, out: object, reverse: bool
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None: ...
 

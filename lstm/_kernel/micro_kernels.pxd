@@ -10,6 +10,8 @@ cdef extern from "lstm_kernels.h" nogil:
         LSTM_MAX_ROWS
         LSTM_MAX_PANELS
         LSTM_ISA_COUNT
+        LSTM_SIGMOID
+        LSTM_TANH
         LSTM_ACTIVATION_COUNT
 
     ctypedef struct lstm_f32_activation:
@@ -210,12 +212,26 @@ cdef extern from "lstm_kernels.h" nogil:
 
     ctypedef struct lstm_isa:
         const char *name
+        int (*supported)() noexcept nogil
         const lstm_f32_kernels *f32
         const lstm_f64_kernels *f64
 
     const lstm_isa *lstm_isa_at(int index)
-    int lstm_isa_supported(int index)
     uint64_t lstm_fp_enter()
     uint64_t lstm_fp_default()
     void lstm_fp_leave(uint64_t found)
     uint64_t lstm_fp_read()
+
+
+# Either dtype of each type.
+ctypedef fused Real:
+    float
+    double
+
+ctypedef fused Variant:
+    lstm_f32_variant
+    lstm_f64_variant
+
+ctypedef fused Pass:
+    lstm_f32_pass
+    lstm_f64_pass

@@ -1,0 +1,43 @@
+"""The compiled kernel: one extension module, `kernel`, of kernel.pyx and the .pxd parts beside it."""
+
+from .kernel import (
+    DEFAULT_ISA,
+    KNOWN_ISAS,
+    SUPPORTED_ISAS,
+    PackedWeights,
+    StepScratch,
+    enter_default_mode,
+    everyday_sequence,
+    everyday_step,
+    floating_point_mode,
+    forward_sequence,
+    gates_tile,
+    lanes,
+    merge_directions,
+    restore_mode,
+    sigmoid,
+    step_tile,
+    tanh,
+    tile_limits,
+)
+
+__all__ = [
+    "DEFAULT_ISA",
+    "KNOWN_ISAS",
+    "SUPPORTED_ISAS",
+    "PackedWeights",
+    "StepScratch",
+    "enter_default_mode",
+    "everyday_sequence",
+    "everyday_step",
+    "floating_point_mode",
+    "forward_sequence",
+    "gates_tile",
+    "lanes",
+    "merge_directions",
+    "restore_mode",
+    "sigmoid",
+    "step_tile",
+    "tanh",
+    "tile_limits",
+]

@@ -1,0 +1,206 @@
+# cython: language_level=3, boundscheck=False, cdivision=True, initializedcheck=False, autotestdict=False
+# One call of one layer and direction, from the caller's arrays to the passes over their rows.
+from libc.stdint cimport uintptr_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memset
+
+from .layer_weights cimport LayerWeights, bind_weights
+from .micro_kernels cimport Pass, Real, lstm_f32_pass, lstm_f64_pass
+from .passes cimport choose_blocks, run_passes, scratch_bytes
+
+cdef enum:
+    # Multiply-adds of a gate below which a call keeps the GIL.
+    SHORT_CALL = 1 << 14
+
+
+cdef struct Rows:
+    # A (B, T, K) array of either dtype whose last axis is contiguous; strides in elements.
+    void *data
+    ptrdiff_t batch_stride
+    ptrdiff_t time_stride
+
+
+cdef struct Call:
+    # What one layer and direction is asked for. States are (B, O) and (B, H), contiguous, in and out.
+    ptrdiff_t batch
+    ptrdiff_t time
+    Rows X  # (B, T, I)
+    void *h
+    void *C
+    Rows Y  # (B, T, O), or NULL
+    Rows trace  # five of (B, T, H), or NULL
+    ptrdiff_t trace_gate_stride
+    const ptrdiff_t *order  # (B,): rows, longest first, or NULL
+    const ptrdiff_t *lengths  # (B,), or NULL
+    bint reverse
+
+
+cdef inline Rows rows_of(const Real[:, :, :] array, name) except *:
+    cdef Rows rows
+    cdef ptrdiff_t size = sizeof(Real)
+    if array.shape[2] > 1 and array.strides[2] != size:
+        raise ValueError(f"{name} has strides on its last axis; make it contiguous there")
+    if array.strides[0] % size or array.strides[1] % size or <uintptr_t>&array[0, 0, 0] % size:
+        raise ValueError(f"{name} is not aligned to its elements")
+    rows.data = <void *>&array[0, 0, 0]
+    rows.batch_stride = array.strides[0] // size
+    rows.time_stride = array.strides[1] // size
+    return rows
+
+
+cdef inline Rows from_end(Rows rows, ptrdiff_t time, ptrdiff_t size) noexcept nogil:
+    """The same rows with time reversed."""
+    if rows.data is NULL:
+        return rows
+    return Rows(
+        <char *>rows.data + (time - 1) * rows.time_stride * size, rows.batch_stride, -rows.time_stride
+    )
+
+
+cdef inline int check_call(
+    const LayerWeights *weights, X, h, C, Y, lengths, trace
+) except -1:
+    """ValueError if arrays disagree with the weights or with one another."""
+    batch, time = X.shape[:2]
+    shapes = {
+        "X": (X, (batch, time, weights.input_size)),
+        "h": (h, (batch, weights.state_size)),
+        "C": (C, (batch, weights.hidden_size)),
+    }
+    if Y is not None:
+        shapes["Y"] = (Y, (batch, time, weights.state_size))
+    if trace is not None:
+        shapes["trace"] = (trace, (5, batch, time, weights.hidden_size))
+    if lengths is not None:
+        shapes["lengths"] = (lengths, (batch,))
+    for name, (array, shape) in shapes.items():
+        if array.shape != shape:
+            raise ValueError(f"{name} has shape {array.shape}, but must be {shape}")
+    if lengths is not None:
+        if trace is not None:
+            raise ValueError("a trace of rows of different lengths is taken row by row")
+        if batch and not (0 <= lengths.min() and lengths.max() <= time):
+            raise ValueError(f"lengths must be between 0 and {time}")
+    return 0
+
+
+cdef inline Call step_call(
+    const LayerWeights *weights, ptrdiff_t batch, void *x, void *h, void *C
+) noexcept nogil:
+    """A call of one time step: x (B, I), h (B, O), C (B, H)."""
+    cdef Call call
+    memset(&call, 0, sizeof(call))
+    call.batch, call.time = batch, 1
+    call.X = Rows(x, weights.input_size, weights.input_size)
+    call.h, call.C = h, C
+    return call
+
+
+cdef inline size_t prepare(Pass *layer, const LayerWeights *weights, Call *call) noexcept nogil:
+    """Fill in the weights, sizes and strides of a call; returns the bytes of scratch memory that it needs."""
+    cdef size_t size = sizeof(layer.cell[0])
+    cdef Rows X = call.X
+    cdef Rows Y = call.Y
+    cdef Rows trace = call.trace
+    if call.reverse:
+        X = from_end(X, call.time, size)
+        Y = from_end(Y, call.time, size)
+        trace = from_end(trace, call.time, size)
+    bind_weights(layer, weights)
+    layer.time = call.time
+    layer.reverse = call.reverse
+    layer.lengths = call.lengths
+    layer.order = call.order
+    layer.input_batch_stride, layer.input_time_stride = X.batch_stride, X.time_stride
+    layer.output_batch_stride, layer.output_time_stride = Y.batch_stride, Y.time_stride
+    layer.trace_batch_stride, layer.trace_time_stride = trace.batch_stride, trace.time_stride
+    layer.trace_gate_stride = call.trace_gate_stride
+    if Pass is lstm_f32_pass:
+        layer.input = <const float *>X.data
+        layer.output = <float *>Y.data
+        layer.trace = <float *>trace.data
+        layer.state_hidden = <float *>call.h
+        layer.state_cell = <float *>call.C
+        if layer.trace is not NULL:
+            layer.variant = &weights.f32
+    else:
+        layer.input = <const double *>X.data
+        layer.output = <double *>Y.data
+        layer.trace = <double *>trace.data
+        layer.state_hidden = <double *>call.h
+        layer.state_cell = <double *>call.C
+        if layer.trace is not NULL:
+            layer.variant = &weights.f64
+    choose_blocks(layer, call.batch)
+    return scratch_bytes(layer)
+
+
+cdef inline bint is_short(const LayerWeights *weights, Call *call) noexcept nogil:
+    """Whether a call takes about a microsecond: giving up the GIL would cost more than it gives."""
+    return (
+        <double>call.batch * call.time * weights.hidden_size * (weights.input_size + weights.state_size)
+        < SHORT_CALL
+    )
+
+
+cdef inline int no_memory(const LayerWeights *weights, ptrdiff_t batch) except -1:
+    raise MemoryError(f"no memory for the states of {batch} rows of {weights.hidden_size} units")
+
+
+cdef inline int run_pass(Pass *layer, const LayerWeights *weights, Call *call, char *memory) except -1:
+    """A call with this scratch memory or, for NULL, its own."""
+    cdef size_t size = prepare(layer, weights, call)
+    cdef char *own = NULL
+    if memory is NULL:
+        own = memory = <char *>malloc(size)
+        if own is NULL:
+            no_memory(weights, call.batch)
+    if is_short(weights, call):
+        run_passes(layer, memory, call.batch)
+    else:
+        with nogil:
+            run_passes(layer, memory, call.batch)
+    free(own)
+    return 0
+
+
+cdef inline int run_call(const LayerWeights *weights, Call *call, char *memory) except -1:
+    """One call of B, T > 0 with `call_bytes` of scratch memory or, for NULL, its own."""
+    cdef lstm_f32_pass f32
+    cdef lstm_f64_pass f64
+    if weights.is_double:
+        return run_pass(&f64, weights, call, memory)
+    return run_pass(&f32, weights, call, memory)
+
+
+cdef inline size_t call_bytes(const LayerWeights *weights, Call *call) noexcept nogil:
+    """Bytes of scratch memory of one call."""
+    cdef lstm_f32_pass f32
+    cdef lstm_f64_pass f64
+    if weights.is_double:
+        return prepare(&f64, weights, call)
+    return prepare(&f32, weights, call)
+
+
+cdef inline forward_typed(
+    const LayerWeights *weights, const Real[:, :, :] X, Real[:, ::1] h, Real[:, ::1] C, Real[:, :, :] Y,
+    const Py_ssize_t[::1] lengths, const Py_ssize_t[::1] order, bint reverse, Real[:, :, :, :] trace,
+):
+    """X (B, T, I), Y (B, T, O) or None, trace (5, B, T, H) or None; h (B, O), C (B, H) in and out."""
+    cdef Call call
+    memset(&call, 0, sizeof(call))
+    call.batch, call.time = X.shape[0], X.shape[1]
+    if call.batch == 0 or call.time == 0:
+        return
+    call.reverse = reverse
+    call.X = rows_of[Real](X, "X")
+    call.h, call.C = &h[0, 0], &C[0, 0]
+    if Y is not None:
+        call.Y = rows_of[Real](Y, "Y")
+    if trace is not None:
+        call.trace = rows_of[Real](trace[0], "trace")
+        call.trace_gate_stride = trace.strides[0] // <Py_ssize_t>sizeof(Real)
+    if lengths is not None:
+        call.lengths = <const ptrdiff_t *>&lengths[0]
+        call.order = <const ptrdiff_t *>&order[0]
+    run_call(weights, &call, NULL)

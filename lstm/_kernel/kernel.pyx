@@ -1,0 +1,495 @@
+# cython: language_level=3, boundscheck=False, cdivision=True, initializedcheck=False, autotestdict=False
+"""The native LSTM as Python sees it; the work is done by the parts beside this file, over csrc/.
+
+    forward_sequence, everyday_…     this file            one layer and direction, or one step of several
+      run_call                         call.pxd             checks, scratch memory, the GIL
+        run_passes                     passes.pxd           batch rows, states, the floating-point mode
+          run_layer                    steps.pxd            time, in blocks of steps; lengths.pxd
+            input_products             tiles.pxd            x half of all gates, for a block of steps
+            hidden_products                                 h half, then the cell update
+              kernels.gates / .step    micro_kernels.pxd    one register tile, in C
+
+Shapes: B batch, T time, I input, H hidden, O features of h, L lanes, P = ceil(H / L) panels. The layouts of
+weights, sums and states are drawn in csrc/lstm_kernels.h, docs/kernels.md explains the words.
+"""
+cimport cython
+cimport numpy as cnp
+from libc.math cimport INFINITY
+from libc.stdint cimport uint64_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memmove, memset
+
+import os
+
+import numpy
+
+from .arrays cimport (
+    axis_of,
+    bytes_of,
+    copy_of,
+    data_of,
+    first_state,
+    has_length,
+    has_shape,
+    is_contiguous_of,
+    is_state,
+    is_writeable,
+    output_of,
+    overlap,
+    rank_of,
+)
+from .call cimport (
+    Call,
+    Rows,
+    call_bytes,
+    check_call,
+    forward_typed,
+    no_memory,
+    run_call,
+    step_call,
+)
+from .layer_weights cimport (
+    LayerWeights,
+    address_of,
+    check_activations,
+    set_sizes,
+    set_variant,
+)
+from .merges cimport merge_typed
+from .micro_kernels cimport (
+    GATE_COUNT,
+    LSTM_ISA_COUNT,
+    LSTM_SIGMOID,
+    LSTM_TANH,
+    lstm_f32_variant,
+    lstm_f64_variant,
+    lstm_fp_default,
+    lstm_fp_leave,
+    lstm_fp_read,
+    lstm_isa_at,
+)
+from .single_tiles cimport check_tile, map_typed, tile_typed
+
+cnp.import_array()
+
+
+def _isa_names(supported):
+    names = []
+    for index in range(LSTM_ISA_COUNT):
+        if not supported or lstm_isa_at(index).supported():
+            names.append(lstm_isa_at(index).name.decode())
+    return tuple(names)
+
+
+KNOWN_ISAS = _isa_names(False)
+SUPPORTED_ISAS = _isa_names(True)
+
+
+def _default_isa():
+    forced = os.environ.get("LSTM_ISA")
+    if not forced:
+        return SUPPORTED_ISAS[-1]
+    if forced not in SUPPORTED_ISAS:
+        reason = "not run by this CPU" if forced in KNOWN_ISAS else "unknown"
+        raise ValueError(
+            f"the environment variable LSTM_ISA is {forced!r}, which is {reason}; "
+            f"this machine has {', '.join(SUPPORTED_ISAS)}"
+        )
+    return forced
+
+
+DEFAULT_ISA = _default_isa()
+
+
+cdef int isa_index(isa) except -1:
+    if isa not in SUPPORTED_ISAS:
+        raise ValueError(f"isa is {isa!r}, but this machine has {', '.join(SUPPORTED_ISAS)}")
+    return KNOWN_ISAS.index(isa)
+
+
+def lanes(isa, dtype):
+    """Units in one vector of `isa` for "float32" or "float64"."""
+    return tile_limits(isa, dtype)[0]
+
+
+def tile_limits(isa, dtype):
+    """(lanes, rows of the tallest tile, panels of the widest tile) for "float32" or "float64"."""
+    if dtype == "float32":
+        f32 = lstm_isa_at(isa_index(isa)).f32
+        return f32.lanes, f32.row_tile, f32.panel_tile
+    if dtype == "float64":
+        f64 = lstm_isa_at(isa_index(isa)).f64
+        return f64.lanes, f64.row_tile, f64.panel_tile
+    raise ValueError(f"dtype is {dtype!r}, but must be 'float32' or 'float64'")
+
+
+def floating_point_mode():
+    """The calling thread's floating-point control and status bits."""
+    return lstm_fp_read()
+
+
+def enter_default_mode():
+    """Set the calling thread's floating-point mode to what threads start in; returns what it was."""
+    return lstm_fp_default()
+
+
+def restore_mode(uint64_t found):
+    """Set the calling thread's floating-point mode and flags to what `enter_default_mode` returned."""
+    lstm_fp_leave(found)
+
+
+@cython.final
+cdef class PackedWeights:
+    """The weights of one layer and direction in the layout of the micro-kernels, packed by lstm/core/.
+
+    input (P, I, 4, L), hidden (P, O, 4, L), bias (P, 4, L), peephole (P, 3, L) or None and projection
+    (ceil(O / 4 L), H, 4, L) or None, of one dtype. `options` is None for the default equations, else
+    (clip, cell_clip, proj_clip, each a bound or None, input_forget, three of (kind, alpha, beta)) with the
+    kinds of csrc/lstm_kernels.h.
+    """
+    cdef readonly object input
+    cdef readonly object hidden
+    cdef readonly object bias
+    cdef readonly object peephole
+    cdef readonly object projection
+    cdef readonly object isa
+    cdef LayerWeights layer
+
+    def __cinit__(
+        self, input, hidden, bias, Py_ssize_t hidden_size, isa, peephole=None, projection=None, options=None
+    ):
+        cdef LayerWeights *layer = &self.layer
+        self.isa = isa
+        layer.isa = isa_index(isa)
+        layer.is_double = bias.dtype == "float64"
+        layer.input_size = input.shape[1]
+        layer.hidden_size = hidden_size
+        layer.state_size = hidden.shape[1]
+        self.take_arrays(input, hidden, bias, peephole, projection)
+        panel_lanes, _, panel_tile = tile_limits(isa, bias.dtype.name)
+        set_sizes(layer, panel_lanes, panel_tile, bias.itemsize)
+        layer.has_default_equations = options is None and peephole is None
+        default = ((LSTM_SIGMOID, 1.0, 0.0), (LSTM_TANH, 1.0, 0.0), (LSTM_TANH, 1.0, 0.0))
+        clip, cell_clip, proj_clip, input_forget, activations = (
+            (None, None, None, False, default) if options is None else options
+        )
+        layer.proj_clip = INFINITY if proj_clip is None else proj_clip
+        check_activations(activations)
+        set_variant[lstm_f32_variant](&layer.f32, clip, cell_clip, input_forget, activations)
+        set_variant[lstm_f64_variant](&layer.f64, clip, cell_clip, input_forget, activations)
+
+    cdef dict shapes(self, panel_lanes):
+        """The shape of every array."""
+        panels = -(-self.layer.hidden_size // panel_lanes)
+        groups = -(-self.layer.state_size // (GATE_COUNT * panel_lanes))
+        return {
+            "input": (panels, self.layer.input_size, GATE_COUNT, panel_lanes),
+            "hidden": (panels, self.layer.state_size, GATE_COUNT, panel_lanes),
+            "bias": (panels, GATE_COUNT, panel_lanes),
+            "peephole": (panels, 3, panel_lanes),
+            "projection": (groups, self.layer.hidden_size, GATE_COUNT, panel_lanes),
+        }
+
+    cdef take_arrays(self, input, hidden, bias, peephole, projection):
+        """Check the arrays and keep them, read-only, and their addresses."""
+        cdef LayerWeights *layer = &self.layer
+        if projection is None and layer.state_size != layer.hidden_size:
+            raise ValueError(
+                f"h has {layer.state_size} features, C {layer.hidden_size}, and there is no projection"
+            )
+        arrays = {
+            "input": input, "hidden": hidden, "bias": bias, "peephole": peephole, "projection": projection
+        }
+        for name, shape in self.shapes(lanes(self.isa, bias.dtype.name)).items():
+            array = arrays[name]
+            if array is not None and (array.shape != shape or 0 in shape):
+                raise ValueError(f"packed {name} has shape {array.shape}, but must be {shape}")
+        layer.input = address_of(input, layer.is_double)
+        layer.hidden = address_of(hidden, layer.is_double)
+        layer.bias = address_of(bias, layer.is_double)
+        layer.peephole = address_of(peephole, layer.is_double)
+        layer.projection = address_of(projection, layer.is_double)
+        self.input, self.hidden, self.bias = input, hidden, bias
+        self.peephole, self.projection = peephole, projection
+        for array in arrays.values():
+            if array is not None:
+                array.flags.writeable = False
+
+    @property
+    def input_size(self):
+        return self.layer.input_size
+
+    @property
+    def hidden_size(self):
+        return self.layer.hidden_size
+
+    @property
+    def state_size(self):
+        return self.layer.state_size
+
+    @property
+    def is_double(self):
+        return bool(self.layer.is_double)
+
+    def __reduce__(self):
+        raise TypeError("PackedWeights belong to this machine's ISA; pickle the unpacked weights instead")
+
+
+def forward_sequence(
+    PackedWeights weights not None, X, h, C, Y, lengths=None, bint reverse=False, trace=None
+):
+    """X (B, T, I), h (B, O), C (B, H), Y (B, T, O) or None: all time steps of one layer and direction.
+
+    `h` and `C` hold the state before the first step and are overwritten with the last one; `Y`, if given,
+    is overwritten with h of every step, and `trace`, (5, B, T, H), with i, f, g, o and C. All are of the
+    weights' dtype; `X` and `Y` may have any strides but on the last axis. `h`, `C` and `Y` overlap neither
+    one another nor `X`. With `reverse` time runs from the end. `lengths` (B,) of intp: a row's steps
+    past its length are not read, and are zero in `Y`; not together with `trace`.
+    """
+    order = None
+    check_call(&weights.layer, X, h, C, Y, lengths, trace)
+    if lengths is not None:
+        lengths = numpy.ascontiguousarray(lengths, numpy.intp)
+        order = numpy.ascontiguousarray(numpy.argsort(-lengths, kind="stable"), numpy.intp)
+    if weights.layer.is_double:
+        forward_typed[double](&weights.layer, X, h, C, Y, lengths, order, reverse, trace)
+    else:
+        forward_typed[float](&weights.layer, X, h, C, Y, lengths, order, reverse, trace)
+
+
+cdef inline ptrdiff_t layers_of(object cells) noexcept:
+    """Layers of a stack of one direction in native code; 0 if it is something else."""
+    if type(cells) is not tuple or len(<tuple>cells) == 0 or type((<tuple>cells)[0]) is not PackedWeights:
+        return 0
+    return len(<tuple>cells)
+
+
+cdef inline const LayerWeights *weights_of(object cells, ptrdiff_t layer) noexcept:
+    """Of one layer, as long as `cells` is held."""
+    return &(<PackedWeights>(<tuple>cells)[layer]).layer
+
+
+cdef void *run_layers(
+    object cells, ptrdiff_t rows, void *x, void *h, void *C, char *memory
+) except? NULL:
+    """One step of every layer: x (B, I), h (L, B, O), C (L, B, H) in and out; returns the last layer's h."""
+    cdef const LayerWeights *weights
+    cdef ptrdiff_t layer, size
+    cdef Call call
+    for layer in range(len(<tuple>cells)):
+        weights = weights_of(cells, layer)
+        size = sizeof(double) if weights.is_double else sizeof(float)
+        call = step_call(
+            weights, rows, x,
+            <char *>h + layer * rows * weights.state_size * size,
+            <char *>C + layer * rows * weights.hidden_size * size,
+        )
+        run_call(weights, &call, memory)
+        x = call.h
+    return x
+
+
+def merge_directions(outputs, backward, merge):
+    """outputs (B, T, O), backward (B, T, O): outputs become the "sum", "mean" or "mul" of both."""
+    kind = ("sum", "mean", "mul").index(merge)  # as in merges.pxd
+    if outputs.shape != backward.shape:
+        raise ValueError(f"outputs has shape {outputs.shape}, but backward {backward.shape}")
+    if outputs.dtype == "float64":
+        merge_typed[double](outputs, backward, kind)
+    else:
+        merge_typed[float](outputs, backward, kind)
+
+
+def everyday_step(cells, x, h_prev, C_prev):
+    """x (I,), (I, 1), (B, I), states of one step: new h, C; None if this is not an everyday call.
+
+    `cells` are the layers of a stack of one direction. Everyday are contiguous arrays of the net's dtype that
+    fit; `LSTM.forward` takes all other calls, and all errors, through its checks.
+    """
+    cdef const LayerWeights *weights
+    cdef ptrdiff_t rows
+    cdef ptrdiff_t layers = layers_of(cells)
+    cdef bint batched
+    if layers == 0:
+        return None
+    weights = weights_of(cells, 0)
+    if not is_contiguous_of(x, weights):
+        return None
+    batched = not (has_length(x, weights.input_size) or has_shape(x, weights.input_size, 1))
+    rows = 1 if not batched else axis_of(x, 0) if rank_of(x) == 2 else 0
+    if (
+        rows == 0
+        or (batched and axis_of(x, 1) != weights.input_size)
+        or not is_state(h_prev, weights, weights.state_size, layers, rows, batched, True)
+        or not is_state(C_prev, weights, weights.hidden_size, layers, rows, batched, True)
+    ):
+        return None
+    h = copy_of(h_prev)
+    C = copy_of(C_prev)
+    run_layers(cells, rows, data_of(x), data_of(h), data_of(C), NULL)
+    return h, C
+
+
+def everyday_sequence(cells, X, h0, C0, out, bint reverse):
+    """X (T, I) or (B, T, I), states of one layer, (1, O) or (1, B, O), or None: Y, h_n, C_n; or None.
+
+    For `LSTM.forward_sequence` what `everyday_step` is for one step.
+    """
+    cdef const LayerWeights *weights
+    cdef cnp.npy_intp shape[3]
+    cdef ptrdiff_t rows, time
+    cdef int rank
+    cdef bint batched
+    cdef Call call
+    if layers_of(cells) != 1:
+        return None
+    weights = weights_of(cells, 0)
+    if not is_contiguous_of(X, weights) or bytes_of(X) == 0:
+        return None
+    rank = rank_of(X)
+    if rank not in (2, 3) or axis_of(X, rank - 1) != weights.input_size:
+        return None
+    batched = rank == 3
+    rows = axis_of(X, 0) if batched else 1
+    time = axis_of(X, rank - 2)
+    shape[0], shape[1], shape[2] = rows, time, weights.state_size
+    h = first_state(h0, weights, weights.state_size, rows, batched)
+    C = first_state(C0, weights, weights.hidden_size, rows, batched)
+    Y = output_of(out, weights, rank, &shape[3 - rank])
+    if h is None or C is None or Y is None or (out is not None and overlap(Y, X)):
+        return None
+    memset(&call, 0, sizeof(call))
+    call.batch, call.time, call.reverse = rows, time, reverse
+    call.X = Rows(data_of(X), time * weights.input_size, weights.input_size)
+    call.Y = Rows(data_of(Y), time * weights.state_size, weights.state_size)
+    call.h, call.C = data_of(h), data_of(C)
+    run_call(weights, &call, NULL)
+    return Y, h, C
+
+
+@cython.final
+cdef class StepScratch:
+    """The scratch memory of one time step of B rows, for a `Stream`."""
+    cdef char *memory
+    cdef bint busy
+    cdef ptrdiff_t rows
+    cdef object cells
+
+    def __cinit__(self):
+        self.memory = NULL
+        self.busy = False
+
+    def __dealloc__(self):
+        free(self.memory)
+
+    def __reduce__(self):
+        raise TypeError("the scratch memory of a stream cannot be pickled")
+
+    cdef int use(self, tuple cells, ptrdiff_t rows) except -1:
+        """Make the memory fit these layers."""
+        cdef size_t size = 0
+        cdef char *memory
+        cdef const LayerWeights *weights
+        cdef ptrdiff_t layer
+        cdef Call call
+        for layer in range(len(cells)):
+            weights = weights_of(cells, layer)
+            call = step_call(weights, rows, NULL, NULL, NULL)
+            size = max(size, call_bytes(weights, &call))
+        memory = <char *>malloc(size)
+        if memory is NULL:
+            no_memory(weights_of(cells, 0), rows)
+        free(self.memory)
+        self.memory = memory
+        self.cells = cells
+        self.rows = rows
+        return 0
+
+    def step(self, cells, x, h, C, out, bint single):
+        """x (B, I), h (L, B, O) and C (L, B, H) in and out, out (B, O) or None: out, or a new one.
+
+        `single` takes x (I,) and gives out (O,) instead, for B = 1. None if this is not an everyday call:
+        nothing has been done then.
+        """
+        cdef const LayerWeights *weights
+        cdef cnp.npy_intp shape[2]
+        cdef ptrdiff_t rows
+        cdef ptrdiff_t layers = layers_of(cells)
+        cdef void *hidden
+        if layers == 0:
+            return None
+        weights = weights_of(cells, 0)
+        if not is_contiguous_of(x, weights):
+            return None
+        rows = 1 if single else axis_of(x, 0) if rank_of(x) == 2 else 0
+        if (
+            rows == 0
+            or not (has_length(x, weights.input_size) if single else has_shape(x, rows, weights.input_size))
+            or not is_state(h, weights, weights.state_size, layers, rows, True, False)
+            or not is_state(C, weights, weights.hidden_size, layers, rows, True, False)
+            or not (is_writeable(h) and is_writeable(C))
+        ):
+            return None
+        shape[0], shape[1] = rows, weights.state_size
+        out = output_of(out, weights, 1 if single else 2, &shape[1] if single else &shape[0])
+        if out is None:
+            return None
+        if self.busy:
+            raise RuntimeError("this stream is in the middle of a step in another thread")
+        if cells is not self.cells or rows != self.rows:
+            self.use(cells, rows)
+        self.busy = True
+        hidden = run_layers(
+            cells, rows, data_of(x), data_of(h), data_of(C), self.memory
+        )
+        self.busy = False
+        memmove(data_of(out), hidden, bytes_of(out))
+        return out
+
+
+# ---- the micro-kernels one by one, for tests
+
+def sigmoid(x, y, isa=DEFAULT_ISA):
+    """x (n,), y (n,): y = 1 / (1 + exp(-x)), as the cell update computes it."""
+    if y.dtype == "float64":
+        map_typed[double](x, y, isa_index(isa), False)
+    else:
+        map_typed[float](x, y, isa_index(isa), False)
+
+
+def tanh(x, y, isa=DEFAULT_ISA):
+    """x (n,), y (n,): y = tanh(x), as the cell update computes it."""
+    if y.dtype == "float64":
+        map_typed[double](x, y, isa_index(isa), True)
+    else:
+        map_typed[float](x, y, isa_index(isa), True)
+
+
+def gates_tile(input, weights, start, sums, isa=DEFAULT_ISA):
+    """input (rows, depth), weights (panels, depth, 4, L), start, sums (rows, panels, 4, L): one tile.
+
+    sums = start + input . weights, of `lstm_<dtype>_gates_<rows>x<panels L>__<isa>`.
+    """
+    arrays = {"weights": weights, "start": start, "sums": sums}
+    check_tile(isa, tile_limits(isa, start.dtype.name), input, arrays)
+    if start.dtype == "float64":
+        tile_typed[double](False, isa_index(isa), input, weights, start, sums, None, None, None)
+    else:
+        tile_typed[float](False, isa_index(isa), input, weights, start, sums, None, None, None)
+
+
+def step_tile(input, weights, start, cell, hidden, output=None, isa=DEFAULT_ISA):
+    """gates_tile, then the cell update: cell, hidden (rows, panels, L), output (rows, units) or None.
+
+    `cell` holds C before the step and is overwritten with C after it; `hidden`, and `output` for the
+    units it has, are overwritten with h. Of `lstm_<dtype>_step_<rows>x<panels L>__<isa>`.
+    """
+    arrays = {"weights": weights, "start": start, "cell": cell, "hidden": hidden}
+    rows, panels = check_tile(isa, tile_limits(isa, start.dtype.name), input, arrays)
+    units = panels * start.shape[3]
+    if output is not None and not (output.shape[0] == rows and 1 <= output.shape[1] <= units):
+        raise ValueError(f"output has shape {output.shape}, but must be ({rows}, 1 to {units})")
+    if start.dtype == "float64":
+        tile_typed[double](True, isa_index(isa), input, weights, start, None, cell, hidden, output)
+    else:
+        tile_typed[float](True, isa_index(isa), input, weights, start, None, cell, hidden, output)

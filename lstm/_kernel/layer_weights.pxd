@@ -1,0 +1,119 @@
+# cython: language_level=3, boundscheck=False, cdivision=True, initializedcheck=False, autotestdict=False
+# The packed weights of one layer and direction as the loops see them: sizes and addresses, no Python object.
+from libc.math cimport INFINITY
+
+from .micro_kernels cimport (
+    GATE_COUNT,
+    LSTM_CACHE_LINE,
+    LSTM_ACTIVATION_COUNT,
+    Pass,
+    Real,
+    Variant,
+    lstm_f32_pass,
+    lstm_f32_variant,
+    lstm_f64_variant,
+    lstm_isa_at,
+)
+
+cdef enum:
+    # Recurrent weights of a tile of one row, in bytes: few enough for the next step to find some in L1. Two
+    # panels of 32 KiB instead of one took 7 % longer (H = 128), one of 16 KiB instead of two 13 % (H = 64).
+    TILE_BYTES = 32 * 1024
+
+
+cdef struct LayerWeights:
+    int isa  # its row in the table
+    bint is_double
+    bint has_default_equations
+    ptrdiff_t input_size
+    ptrdiff_t hidden_size
+    ptrdiff_t state_size
+    ptrdiff_t panels
+    ptrdiff_t row_panels
+    ptrdiff_t projection_panels
+    ptrdiff_t state_width
+    double proj_clip  # infinite: none
+    const void *input
+    const void *hidden
+    const void *bias
+    const void *peephole  # or NULL
+    const void *projection  # or NULL
+    lstm_f32_variant f32
+    lstm_f64_variant f64
+
+
+cdef inline const void *address(const Real[:, :, :, ::1] array) noexcept:
+    return &array[0, 0, 0, 0]
+
+
+cdef inline const void *address_of(array, bint is_double):
+    """The first element of an array of at most four axes, contiguous and not empty; NULL for None."""
+    if array is None:
+        return NULL
+    array = array.reshape((1,) * (4 - array.ndim) + array.shape)
+    return address[double](array) if is_double else address[float](array)
+
+
+cdef inline void set_sizes(
+    LayerWeights *weights, ptrdiff_t lanes, ptrdiff_t panel_tile, ptrdiff_t element_size
+) noexcept:
+    """What follows from input_size, hidden_size, state_size and projection."""
+    cdef ptrdiff_t vector_bytes = lanes * element_size
+    # A panel's four chains read a vector a cycle: what L2 yields if that is a cache line, else too little.
+    cdef ptrdiff_t needed = LSTM_CACHE_LINE // vector_bytes
+    cdef ptrdiff_t fitting = TILE_BYTES // (GATE_COUNT * vector_bytes * weights.state_size)
+    weights.panels = (weights.hidden_size + lanes - 1) // lanes
+    weights.row_panels = min(panel_tile, max(needed, fitting))
+    weights.state_width = weights.panels * lanes
+    weights.projection_panels = 0
+    if weights.projection is not NULL:
+        weights.projection_panels = (weights.state_size + GATE_COUNT * lanes - 1) // (GATE_COUNT * lanes)
+        weights.state_width = weights.projection_panels * GATE_COUNT * lanes
+
+
+cdef inline int check_activations(activations) except -1:
+    for kind, _, _ in activations:
+        if not 0 <= kind < LSTM_ACTIVATION_COUNT:
+            raise ValueError(f"there is no activation {kind}")
+    return 0
+
+
+cdef inline void set_variant(Variant *variant, clip, cell_clip, bint input_forget, activations) noexcept:
+    """Fill it in: bounds or None, and three of (kind, alpha, beta)."""
+    gates, candidate, cell_output = activations
+    variant.gates.kind, variant.gates.alpha, variant.gates.beta = gates
+    variant.candidate.kind, variant.candidate.alpha, variant.candidate.beta = candidate
+    variant.cell_output.kind, variant.cell_output.alpha, variant.cell_output.beta = cell_output
+    variant.clip = INFINITY if clip is None else clip
+    variant.cell_clip = INFINITY if cell_clip is None else cell_clip
+    variant.input_forget = input_forget
+
+
+cdef inline void bind_weights(Pass *layer, const LayerWeights *weights) noexcept nogil:
+    """Point `layer` at the weights, and take their sizes."""
+    if Pass is lstm_f32_pass:
+        layer.kernels = lstm_isa_at(weights.isa).f32
+        layer.input_weights = <const float *>weights.input
+        layer.hidden_weights = <const float *>weights.hidden
+        layer.bias = <const float *>weights.bias
+        layer.projection = <const float *>weights.projection
+        layer.peephole = <const float *>weights.peephole
+        layer.variant = &weights.f32
+    else:
+        layer.kernels = lstm_isa_at(weights.isa).f64
+        layer.input_weights = <const double *>weights.input
+        layer.hidden_weights = <const double *>weights.hidden
+        layer.bias = <const double *>weights.bias
+        layer.projection = <const double *>weights.projection
+        layer.peephole = <const double *>weights.peephole
+        layer.variant = &weights.f64
+    if weights.has_default_equations:
+        layer.variant = NULL
+    layer.input_size = weights.input_size
+    layer.hidden_size = weights.hidden_size
+    layer.state_size = weights.state_size
+    layer.panels = weights.panels
+    layer.row_panels = weights.row_panels
+    layer.projection_panels = weights.projection_panels
+    layer.proj_clip = weights.proj_clip
+    layer.state_width = weights.state_width

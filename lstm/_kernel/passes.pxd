@@ -1,0 +1,157 @@
+# cython: language_level=3, boundscheck=False, cdivision=True, initializedcheck=False, autotestdict=False
+# Batch rows: a pass of some rows at a time, its scratch memory, and the caller's states in and out.
+from libc.math cimport NAN
+from libc.stdint cimport uint64_t, uintptr_t
+from libc.string cimport memcpy, memset
+
+from .lengths cimport caller_row, ordered_length
+from .micro_kernels cimport (
+    GATE_COUNT,
+    LSTM_CACHE_LINE,
+    LSTM_MAX_PANELS,
+    Pass,
+    lstm_f32_pass,
+    lstm_fp_enter,
+    lstm_fp_leave,
+)
+from .steps cimport run_layer
+from .tiles cimport is_stepwise, share, sums_per_panel
+
+cdef enum:
+    # Sums of a block of steps, in bytes: part of an L2. Fewer steps read the input weights more often:
+    # 128 KiB took 7 % longer at H = 1024, B = 1.
+    SUMS_BYTES = 256 * 1024
+    # Batch rows of one pass: bounds the scratch memory; more rows would gain little by sharing weights.
+    PASS_ROWS = 96
+    # From this many batch rows on, the x half is done step by step: a panel's weights are then used by
+    # enough rows, and the sums of one panel stay in L1.
+    STEPWISE_ROWS = 16
+
+
+cdef inline ptrdiff_t cell_elements(Pass *layer) noexcept nogil:
+    """Elements of C, (rows, P L)."""
+    return layer.rows * layer.panels * layer.kernels.lanes
+
+
+cdef inline ptrdiff_t gathered_elements(Pass *layer) noexcept nogil:
+    """Elements of `gathered`."""
+    return 0 if layer.order is NULL else layer.block_time * layer.rows * layer.input_size
+
+
+cdef inline void choose_blocks(Pass *layer, ptrdiff_t batch) noexcept nogil:
+    """rows: of a pass; block_time: as many steps as SUMS_BYTES holds sums of, or one."""
+    cdef ptrdiff_t size = sizeof(layer.cell[0])
+    cdef ptrdiff_t step_bytes
+    layer.rows = layer.batch = share(batch, PASS_ROWS)
+    layer.block_time = 1
+    if layer.time == 1 or layer.rows >= STEPWISE_ROWS:
+        return
+    step_bytes = layer.panels * sums_per_panel(layer) * size
+    if layer.order is not NULL:
+        step_bytes = max(step_bytes, layer.rows * layer.input_size * size)
+    layer.block_time = max(1, min(layer.time, SUMS_BYTES // step_bytes))
+
+
+cdef inline size_t scratch_bytes(Pass *layer) noexcept nogil:
+    """Bytes of all that `bind_scratch` hands out, in a pass of the most rows of a call."""
+    cdef size_t elements = cell_elements(layer) + 2 * layer.rows * layer.state_width
+    cdef ptrdiff_t sums_panels = min(layer.panels, LSTM_MAX_PANELS)
+    if layer.projection_panels > 0:
+        elements += cell_elements(layer) + GATE_COUNT * layer.kernels.lanes
+    if not is_stepwise(layer):
+        sums_panels = layer.block_time * layer.panels
+    elements += sums_panels * sums_per_panel(layer) + gathered_elements(layer)
+    return elements * sizeof(layer.cell[0]) + LSTM_CACHE_LINE
+
+
+cdef inline void *aligned(char *memory) noexcept nogil:
+    """The first cache line's start in `memory`, which is one line longer than needed."""
+    return memory + (LSTM_CACHE_LINE - <uintptr_t>memory % LSTM_CACHE_LINE) % LSTM_CACHE_LINE
+
+
+cdef inline void bind_scratch(Pass *layer, char *memory) noexcept nogil:
+    """Point `layer` at its parts of the scratch memory, for the rows of this pass."""
+    cdef ptrdiff_t vectors = GATE_COUNT * layer.kernels.lanes
+    if Pass is lstm_f32_pass:
+        layer.cell = <float *>aligned(memory)
+    else:
+        layer.cell = <double *>aligned(memory)
+    layer.hidden = layer.cell + cell_elements(layer)
+    layer.hidden_next = layer.hidden + layer.rows * layer.state_width
+    layer.sums = layer.hidden_next + layer.rows * layer.state_width
+    if layer.projection_panels > 0:
+        layer.zeros = layer.sums
+        layer.cell_output = layer.zeros + vectors
+        layer.sums = layer.cell_output + cell_elements(layer)
+        memset(layer.zeros, 0, vectors * sizeof(layer.cell[0]))
+    layer.gathered = layer.sums
+    layer.sums += gathered_elements(layer)
+
+
+cdef inline void load_states(Pass *layer) noexcept nogil:
+    """hidden, cell (rows, padded) = the caller's states, what is past H and O zero."""
+    cdef ptrdiff_t cell_width = layer.panels * layer.kernels.lanes
+    cdef ptrdiff_t row, from_row
+    cdef size_t size = sizeof(layer.cell[0])
+    memset(layer.cell, 0, layer.rows * cell_width * size)
+    memset(layer.hidden, 0, layer.rows * layer.state_width * size)
+    for row in range(layer.rows):
+        from_row = caller_row(layer, row)
+        memcpy(
+            layer.hidden + row * layer.state_width,
+            layer.state_hidden + from_row * layer.state_size,
+            layer.state_size * size,
+        )
+        memcpy(
+            layer.cell + row * cell_width,
+            layer.state_cell + from_row * layer.hidden_size,
+            layer.hidden_size * size,
+        )
+
+
+cdef inline void store_states(Pass *layer) noexcept nogil:
+    """The caller's states = hidden, cell (rows, padded), every NaN made the one NaN of the contract.
+
+    The states of a row of no steps stay as they are, bit for bit.
+    """
+    cdef ptrdiff_t cell_width = layer.panels * layer.kernels.lanes
+    cdef ptrdiff_t row, to_row, unit
+    for row in range(layer.rows):
+        to_row = caller_row(layer, row)
+        if layer.order is not NULL and ordered_length(layer, row) == 0:
+            continue
+        for unit in range(layer.state_size):
+            h = layer.hidden[row * layer.state_width + unit]
+            layer.state_hidden[to_row * layer.state_size + unit] = h if h == h else NAN
+        for unit in range(layer.hidden_size):
+            C = layer.cell[row * cell_width + unit]
+            layer.state_cell[to_row * layer.hidden_size + unit] = C if C == C else NAN
+
+
+cdef inline void next_rows(Pass *layer) noexcept nogil:
+    """Go on to the rows after those of this pass."""
+    if layer.order is not NULL:
+        layer.order += layer.rows
+        return
+    layer.input += layer.rows * layer.input_batch_stride
+    if layer.output is not NULL:
+        layer.output += layer.rows * layer.output_batch_stride
+    if layer.trace is not NULL:
+        layer.trace += layer.rows * layer.trace_batch_stride
+    layer.state_hidden += layer.rows * layer.state_size
+    layer.state_cell += layer.rows * layer.hidden_size
+
+
+cdef inline void run_passes(Pass *layer, char *memory, ptrdiff_t batch) noexcept nogil:
+    """All rows of a call that `prepare` has filled in, a pass of a few at a time."""
+    cdef ptrdiff_t left = batch
+    cdef uint64_t found = lstm_fp_enter()
+    while left > 0:
+        layer.rows = layer.batch = share(left, PASS_ROWS)
+        bind_scratch(layer, memory)
+        load_states(layer)
+        run_layer(layer)
+        store_states(layer)
+        next_rows(layer)
+        left -= layer.rows
+    lstm_fp_leave(found)

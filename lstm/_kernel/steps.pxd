@@ -1,0 +1,111 @@
+# cython: language_level=3, boundscheck=False, cdivision=True, initializedcheck=False, autotestdict=False
+# Time: the steps of one pass, in blocks whose x half is done in one product.
+from libc.math cimport NAN
+
+from .lengths cimport caller_row, choose_rows, clear_padding, gather_input
+from .micro_kernels cimport Pass
+from .tiles cimport (
+    hidden_products,
+    input_products,
+    is_stepwise,
+    project,
+    sums_per_panel,
+    tile_panels,
+)
+
+
+cdef inline void store_outputs(Pass *layer, ptrdiff_t step) noexcept nogil:
+    """output[:, step] (B, O) = hidden_next, where the tiles have not written it themselves."""
+    cdef ptrdiff_t row, feature
+    for row in range(layer.batch):
+        output = (
+            layer.output
+            + caller_row(layer, row) * layer.output_batch_stride
+            + step * layer.output_time_stride
+        )
+        hidden = layer.hidden_next + row * layer.state_width
+        for feature in range(layer.state_size):
+            h = hidden[feature]
+            output[feature] = h if h == h else NAN
+
+
+cdef inline void run_step(Pass *layer, ptrdiff_t step, ptrdiff_t block_step, bint forward) noexcept nogil:
+    """One time step of the rows at work: hidden, cell and output[:, step].
+
+    Panels are walked `forward` at one step and backward at the next: what the caches still hold of the
+    weights is used again.
+    """
+    cdef ptrdiff_t done = 0
+    cdef ptrdiff_t panel, panels, next_panel
+    while done < layer.panels:
+        panels = tile_panels(layer, layer.panels - done)
+        panel = done if forward else layer.panels - done - panels
+        if is_stepwise(layer):
+            input_products(layer, block_step, 1, panel, panels)
+        next_panel = min(panel + 1, layer.panels - 1) if forward else max(panel - 1, 0)
+        hidden_products(layer, step, block_step, panel, panels, next_panel)
+        done += panels
+    if layer.projection_panels > 0:
+        project(layer)
+    if layer.output is not NULL and (layer.projection_panels > 0 or layer.order is not NULL):
+        store_outputs(layer, step)
+    layer.hidden, layer.hidden_next = layer.hidden_next, layer.hidden
+
+
+cdef inline bint is_whole_tile(Pass *layer) noexcept nogil:
+    """Whether one tile is the whole net and writes the output itself: it can do many time steps at once."""
+    return (
+        layer.panels <= (1 if layer.batch > 1 else layer.row_panels)
+        and layer.batch <= layer.kernels.row_tile
+        and layer.projection_panels == 0
+        and layer.order is NULL
+        and not is_stepwise(layer)
+    )
+
+
+cdef inline void run_whole_tile(Pass *layer, ptrdiff_t step, ptrdiff_t steps) noexcept nogil:
+    """Time steps of a block by one call of a micro-kernel: hidden, cell, output[:, step:step + steps].
+
+    At H = 20 the driver's part of every step was a sixth of it.
+    """
+    layer.tile.steps = steps
+    layer.tile.start_step_stride = layer.panels * sums_per_panel(layer)
+    layer.tile.output_step_stride = layer.output_time_stride
+    layer.tile.trace_step_stride = layer.trace_time_stride
+    layer.hidden_next = layer.hidden
+    hidden_products(layer, step, 0, 0, layer.panels, 0)
+
+
+cdef inline void run_layer(Pass *layer) noexcept nogil:
+    """All time steps of one pass: output (B, T, O), and hidden and cell as after the last step."""
+    cdef ptrdiff_t step = 0
+    cdef ptrdiff_t block_step, steps, panel
+    cdef bint forward = True
+    layer.tile.output = layer.tile.trace = NULL
+    layer.tile.peephole = NULL
+    layer.tile.steps = 1
+    layer.tile.variant = layer.variant
+    layer.tile.output_row_stride = layer.output_batch_stride
+    layer.tile.trace_gate_stride = layer.trace_gate_stride
+    layer.tile.trace_row_stride = layer.trace_batch_stride
+    layer.batch = layer.rows
+    while step < layer.time:
+        steps = choose_rows(layer, step)
+        if layer.batch == 0:
+            step += steps
+            continue
+        steps = min(steps, layer.block_time)
+        gather_input(layer, step, steps)
+        if not is_stepwise(layer):
+            for panel in range(layer.panels):
+                input_products(layer, 0, steps, panel, 1)
+        if is_whole_tile(layer):
+            run_whole_tile(layer, step, steps)
+        else:
+            for block_step in range(steps):
+                run_step(layer, step + block_step, block_step, forward)
+                forward = not forward
+        step += steps
+    layer.batch = layer.rows
+    if layer.order is not NULL and layer.output is not NULL:
+        clear_padding(layer)

@@ -1,0 +1,233 @@
+# cython: language_level=3, boundscheck=False, cdivision=True, initializedcheck=False, autotestdict=False
+# One register tile after another: the products of both halves and of a projection.
+#
+# The shape of a tile is chosen here; its sums are computed in csrc/kernels_impl.h. Layouts are drawn in
+# csrc/lstm_kernels.h.
+from libc.math cimport INFINITY
+
+from .micro_kernels cimport GATE_COUNT, LSTM_CACHE_LINE, LSTM_SUM_BLOCK, Pass, lstm_f32_pass
+
+
+cdef inline ptrdiff_t share(ptrdiff_t left, ptrdiff_t largest) noexcept nogil:
+    """The next of the fewest, near-equal parts of at most `largest` that make up `left`."""
+    cdef ptrdiff_t parts
+    if left <= largest or largest == 1:  # two divisions less for every tile of a single row: 2 % at H = 128
+        return min(left, largest)
+    parts = (left + largest - 1) // largest
+    return (left + parts - 1) // parts
+
+
+cdef inline ptrdiff_t sums_per_panel(Pass *layer) noexcept nogil:
+    """Elements of the sums of one panel at one step: (B, 4, L)."""
+    return layer.batch * GATE_COUNT * layer.kernels.lanes
+
+
+cdef inline bint is_stepwise(Pass *layer) noexcept nogil:
+    """Whether the x half is done at each step, panel by panel, into sums of a few panels only."""
+    return layer.block_time == 1
+
+
+cdef inline ptrdiff_t tile_panels(Pass *layer, ptrdiff_t left) noexcept nogil:
+    """Panels of the next tile at one step: one, or for a single row a near-equal part of what is left."""
+    return 1 if layer.batch > 1 else share(left, layer.row_panels)
+
+
+cdef inline ptrdiff_t prefetch_part(Pass *layer, ptrdiff_t row) noexcept nogil:
+    """Offset of the part of the next block of weights that the tile from `row` on brings into L2.
+
+    A tile brings one cache line at each k, a row of a panel has several: so many tiles share the block.
+    """
+    cdef ptrdiff_t size = sizeof(layer.cell[0])
+    cdef ptrdiff_t parts = GATE_COUNT * layer.kernels.lanes * size // LSTM_CACHE_LINE
+    cdef ptrdiff_t part
+    if row == 0:
+        return 0
+    part = min(row // layer.kernels.row_tile, max(0, parts - 1))
+    return part * layer.tile.depth * (LSTM_CACHE_LINE // size)
+
+
+cdef inline void input_tiles(
+    Pass *layer, ptrdiff_t first_step, ptrdiff_t steps, ptrdiff_t panel, ptrdiff_t panels, ptrdiff_t k
+) noexcept nogil:
+    """sums (steps, panels, B, 4, L) += x[:, first_step:, k:k + depth] . weights, in tiles of rows.
+
+    x is the block's input, from the block's first step on.
+
+    The rows of a tile are batch rows or, if there are few of those, the steps of one batch row.
+    """
+    cdef ptrdiff_t vectors = GATE_COUNT * layer.kernels.lanes
+    cdef ptrdiff_t step_sums = layer.panels * sums_per_panel(layer)
+    cdef bint tile_steps = steps > 1 and layer.batch < layer.kernels.row_tile
+    cdef ptrdiff_t outer, row, rows, batch_row, step
+    cdef ptrdiff_t outer_end = layer.batch if tile_steps else steps
+    cdef ptrdiff_t row_end = steps if tile_steps else layer.batch
+    layer.tile.input_row_stride = (
+        layer.block_time_stride if tile_steps else layer.block_batch_stride
+    )
+    layer.tile.sums_row_stride = step_sums if tile_steps else vectors
+    next_weights = layer.tile.weights + layer.tile.depth * vectors
+    if k + layer.tile.depth >= layer.input_size:
+        next_weights = layer.hidden_weights + panel * layer.state_size * vectors
+    if k > 0:
+        layer.tile.start_row_stride = layer.tile.sums_row_stride
+    for outer in range(outer_end):
+        row = 0
+        while row < row_end:
+            rows = share(row_end - row, layer.kernels.row_tile)
+            batch_row = outer if tile_steps else row
+            step = row if tile_steps else outer
+            layer.tile.prefetch = next_weights + prefetch_part(layer, row)
+            layer.tile.input = (
+                layer.block_input
+                + batch_row * layer.block_batch_stride
+                + (first_step + step) * layer.block_time_stride
+                + k
+            )
+            layer.tile.sums += step * step_sums + batch_row * vectors
+            if k > 0:
+                layer.tile.start = layer.tile.sums
+            layer.kernels.gates[rows][panels](&layer.tile)
+            layer.tile.sums -= step * step_sums + batch_row * vectors
+            row += rows
+
+
+cdef inline void input_products(
+    Pass *layer, ptrdiff_t first_step, ptrdiff_t steps, ptrdiff_t panel, ptrdiff_t panels
+) noexcept nogil:
+    """sums (steps, panels, B, 4, L) = bias + x[:, first_step:first_step + steps] . input weights.
+
+    Over many rows, k goes in blocks: a panel's block of weights stays in L1 while all rows use it.
+    """
+    cdef ptrdiff_t vectors = GATE_COUNT * layer.kernels.lanes
+    cdef ptrdiff_t panel_weights = layer.input_size * vectors
+    cdef ptrdiff_t k = 0
+    cdef ptrdiff_t block = LSTM_SUM_BLOCK if steps * layer.batch > 1 else layer.input_size
+    layer.tile.weights_panel_stride = panel_weights
+    layer.tile.sums_panel_stride = sums_per_panel(layer)
+    layer.tile.sums = layer.sums
+    if not is_stepwise(layer):
+        layer.tile.sums += panel * sums_per_panel(layer)
+    layer.tile.start = layer.bias + panel * vectors
+    layer.tile.start_row_stride = 0
+    layer.tile.start_panel_stride = vectors
+    while k < layer.input_size:
+        layer.tile.depth = min(block, layer.input_size - k)
+        layer.tile.weights = layer.input_weights + panel * panel_weights + k * vectors
+        input_tiles(layer, first_step, steps, panel, panels, k)
+        layer.tile.start_panel_stride = layer.tile.sums_panel_stride
+        k += block
+
+
+cdef inline void point_at_states(Pass *layer, ptrdiff_t step, ptrdiff_t panel, ptrdiff_t row) noexcept nogil:
+    """Let the tile update cell, hidden_next and output of `panel` from `row` on, and what a variant needs."""
+    cdef ptrdiff_t lanes = layer.kernels.lanes
+    cdef ptrdiff_t cell_width = layer.panels * lanes
+    cdef ptrdiff_t units = panel * lanes
+    layer.tile.cell = layer.cell + row * cell_width + units
+    layer.tile.state_row_stride = cell_width
+    layer.tile.output_units = layer.hidden_size - units
+    if layer.projection_panels > 0:
+        layer.tile.hidden = layer.cell_output + row * cell_width + units
+    else:
+        layer.tile.hidden = layer.hidden_next + row * cell_width + units
+        if layer.output is not NULL and layer.order is NULL:
+            layer.tile.output = (
+                layer.output
+                + row * layer.output_batch_stride
+                + step * layer.output_time_stride
+                + units
+            )
+    if layer.peephole is not NULL:
+        layer.tile.peephole = layer.peephole + 3 * units
+    if layer.trace is not NULL:
+        layer.tile.trace = (
+            layer.trace + row * layer.trace_batch_stride + step * layer.trace_time_stride + units
+        )
+
+
+cdef inline void hidden_products(
+    Pass *layer, ptrdiff_t step, ptrdiff_t block_step, ptrdiff_t panel, ptrdiff_t panels, ptrdiff_t next_panel
+) noexcept nogil:
+    """cell, hidden_next, output[:, step] of some panels = one step from sums + h . hidden weights."""
+    cdef ptrdiff_t vectors = GATE_COUNT * layer.kernels.lanes
+    cdef ptrdiff_t panel_weights = layer.state_size * vectors
+    cdef ptrdiff_t sums_offset = 0
+    cdef ptrdiff_t k = 0
+    cdef ptrdiff_t row, rows
+    cdef ptrdiff_t block = LSTM_SUM_BLOCK if layer.batch > 1 else layer.state_size
+    if not is_stepwise(layer):
+        sums_offset = (block_step * layer.panels + panel) * sums_per_panel(layer)
+    layer.tile.input_row_stride = layer.state_width
+    layer.tile.weights_panel_stride = panel_weights
+    layer.tile.start_row_stride = vectors
+    layer.tile.start_panel_stride = sums_per_panel(layer)
+    layer.tile.sums_row_stride = vectors
+    layer.tile.sums_panel_stride = sums_per_panel(layer)
+    while k < layer.state_size:
+        layer.tile.depth = min(block, layer.state_size - k)
+        layer.tile.weights = layer.hidden_weights + panel * panel_weights + k * vectors
+        next_weights = layer.tile.weights + layer.tile.depth * vectors
+        if k + block >= layer.state_size:
+            next_weights = layer.hidden_weights + next_panel * panel_weights
+            if is_stepwise(layer):
+                next_weights = layer.input_weights + next_panel * layer.input_size * vectors
+        row = 0
+        while row < layer.batch:
+            rows = share(layer.batch - row, layer.kernels.row_tile)
+            layer.tile.input = layer.hidden + row * layer.state_width + k
+            layer.tile.prefetch = next_weights + prefetch_part(layer, row)
+            layer.tile.sums = layer.sums + sums_offset + row * vectors
+            layer.tile.start = layer.tile.sums
+            if k + block < layer.state_size:
+                layer.kernels.gates[rows][panels](&layer.tile)
+            else:
+                point_at_states(layer, step, panel, row)
+                layer.kernels.step[rows][panels](&layer.tile)
+            row += rows
+        k += block
+
+
+cdef inline void project(Pass *layer) noexcept nogil:
+    """hidden_next (B, O) = cell_output (B, H) . projection, from zero in blocks of k as all sums are."""
+    cdef ptrdiff_t vectors = GATE_COUNT * layer.kernels.lanes
+    cdef ptrdiff_t cell_width = layer.panels * layer.kernels.lanes
+    cdef ptrdiff_t panel_weights = layer.hidden_size * vectors
+    cdef ptrdiff_t panel = 0
+    cdef ptrdiff_t panels, row, rows
+    layer.tile.input_row_stride = cell_width
+    layer.tile.weights_panel_stride = panel_weights
+    layer.tile.depth = layer.hidden_size
+    layer.tile.start = layer.zeros
+    layer.tile.start_row_stride = layer.tile.start_panel_stride = 0
+    layer.tile.sums_row_stride = layer.state_width
+    layer.tile.sums_panel_stride = vectors
+    while panel < layer.projection_panels:
+        panels = tile_panels(layer, layer.projection_panels - panel)
+        layer.tile.weights = layer.projection + panel * panel_weights
+        layer.tile.prefetch = layer.tile.weights
+        row = 0
+        while row < layer.batch:
+            rows = share(layer.batch - row, layer.kernels.row_tile)
+            layer.tile.input = layer.cell_output + row * cell_width
+            layer.tile.sums = layer.hidden_next + row * layer.state_width + panel * vectors
+            layer.kernels.gates[rows][panels](&layer.tile)
+            row += rows
+        panel += panels
+    if layer.proj_clip < INFINITY:
+        bound_hidden(layer)
+
+
+cdef inline void bound_hidden(Pass *layer) noexcept nogil:
+    """hidden_next (B, O) within ±proj_clip; a NaN stays."""
+    cdef ptrdiff_t row, feature
+    bound = layer.zeros[0]
+    if Pass is lstm_f32_pass:
+        bound = <float>layer.proj_clip
+    else:
+        bound = layer.proj_clip
+    for row in range(layer.batch):
+        hidden = layer.hidden_next + row * layer.state_width
+        for feature in range(layer.state_size):
+            h = hidden[feature]
+            h = bound if h > bound else h
+            hidden[feature] = -bound if h < -bound else h
