@@ -1,4 +1,5 @@
-"""The activation functions of the ONNX LSTM operator: names, default parameters, and how NumPy computes them.
+"""The activation functions of the ONNX LSTM operator: names, default parameters, and how NumPy computes them
+and their derivatives.
 
 The order of `ACTIVATIONS` is that of ``LSTM_SIGMOID …`` in csrc/lstm_kernels.h. All functions take and
 give arrays of any shape.
@@ -26,11 +27,16 @@ class Activation(NamedTuple):
 
 
 class Definition(NamedTuple):
-    """Default parameters, None where the function has no such one, and the function itself."""
+    """Default parameters, None where the function has no such one, the function y(z), and its derivative.
+
+    The derivative is a function of the value y if that tells it, else of the argument z.
+    """
 
     alpha: float | None
     beta: float | None
     function: Function
+    derivative: Function
+    of_value: bool = True
 
 
 def sigmoid(z: np.ndarray) -> np.ndarray:
@@ -53,18 +59,60 @@ def _softsign(z: np.ndarray, alpha: float, beta: float) -> np.ndarray:
     return np.asarray(finite / (1 + np.abs(finite)))
 
 
+# At their kinks, derivatives of Relu, ThresholdedRelu and HardSigmoid are 0, those of LeakyRelu and Elu 1.
+
+
+def _relu_derivative(y: np.ndarray, alpha: float, beta: float) -> np.ndarray:
+    return np.asarray(np.where(y > 0, y.dtype.type(1), y.dtype.type(0)))
+
+
+def _thresholded_relu_derivative(z: np.ndarray, alpha: float, beta: float) -> np.ndarray:
+    return np.asarray(np.where(z > alpha, z.dtype.type(1), z.dtype.type(0)))
+
+
+def _leaky_relu_derivative(z: np.ndarray, alpha: float, beta: float) -> np.ndarray:
+    return np.asarray(np.where(z < 0, alpha, z.dtype.type(1)))
+
+
+def _scaled_tanh_derivative(z: np.ndarray, alpha: float, beta: float) -> np.ndarray:
+    return np.asarray(alpha * beta * (1 - np.square(np.tanh(beta * z))))
+
+
+def _hard_sigmoid_derivative(y: np.ndarray, alpha: float, beta: float) -> np.ndarray:
+    return np.asarray(np.where((y > 0) & (y < 1), alpha, y.dtype.type(0)))
+
+
+def _elu_derivative(z: np.ndarray, alpha: float, beta: float) -> np.ndarray:
+    return np.asarray(np.where(z < 0, alpha * np.exp(np.minimum(z, 0)), z.dtype.type(1)))
+
+
 ACTIVATIONS: dict[str, Definition] = {
-    "Sigmoid": Definition(None, None, lambda z, alpha, beta: sigmoid(z)),
-    "Tanh": Definition(None, None, lambda z, alpha, beta: np.asarray(np.tanh(z))),
-    "Relu": Definition(None, None, lambda z, alpha, beta: np.maximum(z, 0)),
-    "Affine": Definition(1.0, 0.0, lambda z, alpha, beta: alpha * z + beta),
-    "LeakyRelu": Definition(0.01, None, lambda z, alpha, beta: np.where(z < 0, alpha * z, z)),
-    "ThresholdedRelu": Definition(1.0, None, _thresholded_relu),
-    "ScaledTanh": Definition(1.0, 1.0, lambda z, alpha, beta: np.asarray(alpha * np.tanh(beta * z))),
-    "HardSigmoid": Definition(0.2, 0.5, lambda z, alpha, beta: np.clip(alpha * z + beta, 0, 1)),
-    "Elu": Definition(1.0, None, _elu),
-    "Softsign": Definition(None, None, _softsign),
-    "Softplus": Definition(None, None, lambda z, alpha, beta: np.logaddexp(z, z.dtype.type(0))),
+    "Sigmoid": Definition(None, None, lambda z, alpha, beta: sigmoid(z), lambda y, alpha, beta: y * (1 - y)),
+    "Tanh": Definition(
+        None, None, lambda z, alpha, beta: np.asarray(np.tanh(z)), lambda y, alpha, beta: 1 - y * y
+    ),
+    "Relu": Definition(None, None, lambda z, alpha, beta: np.maximum(z, 0), _relu_derivative),
+    "Affine": Definition(
+        1.0, 0.0, lambda z, alpha, beta: alpha * z + beta, lambda y, alpha, beta: np.full_like(y, alpha)
+    ),
+    "LeakyRelu": Definition(
+        0.01, None, lambda z, alpha, beta: np.where(z < 0, alpha * z, z), _leaky_relu_derivative, False
+    ),
+    "ThresholdedRelu": Definition(1.0, None, _thresholded_relu, _thresholded_relu_derivative, False),
+    "ScaledTanh": Definition(
+        1.0, 1.0, lambda z, alpha, beta: np.asarray(alpha * np.tanh(beta * z)), _scaled_tanh_derivative, False
+    ),
+    "HardSigmoid": Definition(
+        0.2, 0.5, lambda z, alpha, beta: np.clip(alpha * z + beta, 0, 1), _hard_sigmoid_derivative
+    ),
+    "Elu": Definition(1.0, None, _elu, _elu_derivative, False),
+    "Softsign": Definition(None, None, _softsign, lambda y, alpha, beta: np.square(1 - np.abs(y))),
+    "Softplus": Definition(
+        None,
+        None,
+        lambda z, alpha, beta: np.logaddexp(z, z.dtype.type(0)),
+        lambda y, alpha, beta: -np.expm1(-y),
+    ),
 }
 
 DEFAULT_ACTIVATIONS = (
@@ -82,6 +130,20 @@ def apply(activation: Activation, z: np.ndarray) -> np.ndarray:
     function = ACTIVATIONS[activation.name].function
     with np.errstate(all="ignore"):
         return function(z, z.dtype.type(activation.alpha), z.dtype.type(activation.beta))
+
+
+def derivative(activation: Activation, z: np.ndarray | None, y: np.ndarray) -> np.ndarray:
+    """z (...) and y = `apply` of it -> dy/dz (...); z may be None for a function whose value tells it."""
+    definition = ACTIVATIONS[activation.name]
+    argument = y if definition.of_value else z
+    assert argument is not None
+    with np.errstate(all="ignore"):
+        return definition.derivative(argument, y.dtype.type(activation.alpha), y.dtype.type(activation.beta))
+
+
+def value_tells_derivative(activation: Activation) -> bool:
+    """Whether `derivative` does without z."""
+    return ACTIVATIONS[activation.name].of_value
 
 
 def kind(activation: Activation) -> int:

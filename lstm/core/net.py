@@ -11,7 +11,7 @@ from typing import Any, Self
 import numpy as np
 
 from .. import _kernel
-from . import sequence
+from . import dropout, recording, sequence
 from .architecture import Architecture
 from .checks import cast
 from .packing import PackedWeights, pack, unpack
@@ -119,6 +119,25 @@ class Net:
     ) -> Trace:
         """X (B, T, I) of any real dtype, h (L D, B, O), C (L D, B, H) in and out: (L D, B, T, ...) each."""
         return trace_cells(self.cells, self.architecture, self.dtype, X, h, C, lengths, mask)
+
+    def record(
+        self,
+        X: np.ndarray,
+        h0: np.ndarray,
+        C0: np.ndarray,
+        lengths: np.ndarray | None,
+        mask: np.ndarray | None,
+        rates: dropout.Rates,
+        rng: np.random.Generator,
+        storage: recording.Storage | None = None,
+    ) -> recording.Recording:
+        """X (B, T, I) of any real dtype, h0 (L D, B, O), C0 (L D, B, H): a pass whose gradients are wanted.
+
+        The states are kept. `storage` of an earlier recording of such an X is written over.
+        """
+        return recording.record(
+            self.cells, self.architecture, self.dtype, X, h0, C0, lengths, mask, rates, rng, storage
+        )
 
     def copy(self) -> Self:
         """A net of its own that shares the weights until either one's are set."""

@@ -20,21 +20,32 @@ from .weights import Parts, Weights
 def to_state_dict(parts: Parts) -> dict[str, np.ndarray]:
     """PyTorch's names, shapes (4H, I), (4H, O), twice (4H,), (O, H), peepholes (3H,), and the net's dtype."""
     state: dict[str, np.ndarray] = {}
-    architecture = parts.architecture
     for cell, weights in enumerate(parts.weights):
         one = weights.map(lambda array: cast(array, parts.dtype, copy=True))
-        suffix = architecture.suffix(cell)
-        rows = one.bias.size
-        state[f"weight_ih{suffix}"] = one.input.reshape(rows, -1)
-        state[f"weight_hh{suffix}"] = one.hidden.reshape(rows, -1)
-        if architecture.bias:
-            state[f"bias_ih{suffix}"] = one.bias.reshape(rows)
-            state[f"bias_hh{suffix}"] = np.zeros_like(state[f"bias_ih{suffix}"])
-        if one.projection is not None:
-            state[f"weight_hr{suffix}"] = one.projection
-        if one.peephole is not None:
-            state[f"weight_ch{suffix}"] = one.peephole.reshape(-1)
+        state |= named_arrays(parts.architecture, cell, one, np.zeros_like(one.bias))
     return state
+
+
+def named_arrays(
+    architecture: Architecture, cell: int, weights: Weights, second_bias: np.ndarray
+) -> dict[str, np.ndarray]:
+    """One cell's arrays under PyTorch's names and in its shapes, views of contiguous ones.
+
+    `second_bias` (4, H) is that of the hidden weights. All may have more axes in front, the same ones.
+    """
+    front, hidden = weights.bias.shape[:-2], architecture.hidden_size
+    arrays = {
+        "weight_ih": weights.input.reshape(*front, 4 * hidden, weights.input.shape[-1]),
+        "weight_hh": weights.hidden.reshape(*front, 4 * hidden, weights.hidden.shape[-1]),
+        "bias_ih": weights.bias.reshape(*front, 4 * hidden),
+        "bias_hh": second_bias.reshape(*front, 4 * hidden),
+    }
+    if weights.projection is not None:
+        arrays["weight_hr"] = weights.projection
+    if weights.peephole is not None:
+        arrays["weight_ch"] = weights.peephole.reshape(*front, 3 * hidden)
+    suffix = architecture.suffix(cell)
+    return {name: arrays[name.removesuffix(suffix)] for name in _cell_names(architecture, cell)}
 
 
 NAME = re.compile(
