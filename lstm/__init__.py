@@ -26,5 +26,15 @@ from .files import load
 from .formats import FormatError
 from .model import LSTM
 from .stream import Stream
+from .tape import Gradients, Tape
 
-__all__ = ["LSTM", "FormatError", "Stream", "__version__", "load", "show_config"]
+__all__ = [
+    "LSTM",
+    "FormatError",
+    "Gradients",
+    "Stream",
+    "Tape",
+    "__version__",
+    "load",
+    "show_config",
+]

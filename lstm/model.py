@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from . import _kernel
+from .core import dropout as dropouts
 from .core import states
 from .core.activations import ActivationForm
 from .core.architecture import check
@@ -24,6 +25,7 @@ from .core.trace import Trace
 from .core.weights import Parts, initialize
 from .layer import Layer
 from .stream import Stream
+from .tape import Tape
 
 
 def _layer_property(name: str, doc: str) -> property:
@@ -512,6 +514,79 @@ class LSTM:
         given = states.initial_states(net.architecture, net.dtype, ("h0", "C0"), (h0, C0), batch)
         whole = net.trace(array, given.h, given.C, rows, steps)
         return Trace(*(values[:, 0] for values in whole)) if batch is None else whole
+
+    def record(
+        self,
+        X: ArrayLike,
+        h0: ArrayLike | None = None,
+        C0: ArrayLike | None = None,
+        *,
+        lengths: ArrayLike | None = None,
+        mask: ArrayLike | None = None,
+        dropout: float = 0.0,
+        input_dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        rng: Any = None,
+        out: Tape | None = None,
+    ) -> Tape:
+        """Compute all time steps and keep what the gradients need: the forward pass of training.
+
+        Parameters
+        ----------
+        X, h0, C0, lengths, mask : array_like
+            As for `forward_sequence`.
+        dropout : float
+            Probability with which an output of a layer is dropped on its way to the next one, at every step
+            anew, as nn.LSTM has it.
+        input_dropout : float
+            Probability with which a feature of X is dropped, the same ones at all steps of a sequence (Gal
+            and Ghahramani 2016; the dropout of Keras's LSTM).
+        recurrent_dropout : float
+            Probability with which a feature of h is dropped on its way to the gates of the next step, the
+            same ones at all steps of a sequence and for all gates; those of h0 too. C and the outputs keep
+            theirs (Gal and Ghahramani 2016; Keras's recurrent_dropout, which draws for every gate anew).
+        rng : None, int, sequence of int, or numpy.random.Generator
+            Seed or source of what is dropped (SPEC 7). What is kept is scaled by 1 / (1 - p).
+        out : Tape, optional
+            Of an earlier call of a net of the same arguments, for as many rows and steps: it is written over
+            and returned. The native backend then allocates no memory that grows with T, but for dropout
+            between layers and for X of another dtype.
+
+        Returns
+        -------
+        Tape
+            Its `Y`, `h_n` and `C_n` are, without dropout, what `forward_sequence` gives, bit for bit. Its
+            `backward` computes the gradients.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As for `forward_sequence`, and if a dropout is not a probability, `dropout` is given for a net of
+            one layer, or `out` is not a tape that fits.
+
+        Examples
+        --------
+        >>> net = LSTM(3, 5, rng=0)
+        >>> tape = net.record(np.ones((8, 20, 3)))
+        >>> g = tape.backward(dY=tape.Y - 1)  # the loss is half the sum of squares of Y - 1
+        >>> g["weight_ih_l0"].shape
+        (20, 3)
+        """
+        net = self._net
+        array, batch, _ = states.sequence_input(X, self.input_size)
+        rows = states.row_lengths(lengths, batch, array.shape[1])
+        steps = states.step_mask(mask, array, batch)
+        given = states.initial_states(net.architecture, net.dtype, ("h0", "C0"), (h0, C0), batch)
+        rates = dropouts.rates(net.architecture, dropout, input_dropout, recurrent_dropout)
+        source = generator(rng)
+        if out is not None and not isinstance(out, Tape):
+            raise TypeError(f"out is a {type(out).__name__}, but must be a Tape")
+        storage = None if out is None else out.storage_for(net.architecture, net.dtype, array.shape)
+        recording = net.record(array, given.h, given.C, rows, steps, rates, source, storage)
+        if out is None:
+            return Tape(recording, batch, given)
+        out.write(recording, batch, given)
+        return out
 
     def stream(self, batch_size: int | None = None) -> Stream:
         """Start a stream: time steps as they arrive, the state carried along from zeros.

@@ -934,7 +934,7 @@ def test_docstring_examples(name: str) -> None:
     module = importlib.import_module(name)
     found = doctest.testmod(module, optionflags=doctest.ELLIPSIS)
     assert found.failed == 0
-    if name in ("lstm", "lstm.model", "lstm.stream", "lstm.config", "lstm.files"):
+    if name in ("lstm", "lstm.model", "lstm.stream", "lstm.config", "lstm.files", "lstm.tape"):
         assert found.attempted > 0
 
 
@@ -1012,7 +1012,8 @@ def test_importing_takes_numpy_alone() -> None:
 
 
 def test_the_public_names() -> None:
-    assert set(lstm.__all__) == {"LSTM", "FormatError", "Stream", "__version__", "load", "show_config"}
+    classes, functions = {"LSTM", "FormatError", "Gradients", "Stream", "Tape"}, {"load", "show_config"}
+    assert set(lstm.__all__) == {*classes, *functions, "__version__"}
     for name in lstm.__all__:
         assert hasattr(lstm, name)
     assert issubclass(FormatError, ValueError)
