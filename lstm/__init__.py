@@ -24,6 +24,7 @@ except ModuleNotFoundError as error:
 from .config import show_config
 from .files import load
 from .formats import FormatError
+from .gradient_check import check_gradients
 from .model import LSTM
 from .stream import Stream
 from .tape import Gradients, Tape
@@ -35,6 +36,7 @@ __all__ = [
     "Stream",
     "Tape",
     "__version__",
+    "check_gradients",
     "load",
     "show_config",
 ]

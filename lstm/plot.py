@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 
 from .core.checks import real_array
 from .core.trace import Trace
+from .tape import Gradients, Norms, Tape
 
 
 class Panel(NamedTuple):
@@ -75,10 +76,7 @@ def gates(trace: Trace, X: ArrayLike | None = None, *, layer: int = 0, row: int 
     >>> len(axes)
     7
     """
-    try:
-        import matplotlib.pyplot as plt
-    except ImportError as error:
-        raise ImportError('lstm.plot needs matplotlib: pip install "lstm-native[plot]"') from error
+    plt = _pyplot()
     panels = _panels(trace, X, layer, row)
     if axes is None:
         height = 0.6 + sum(_height(panel) for panel in panels)
@@ -97,6 +95,91 @@ def gates(trace: Trace, X: ArrayLike | None = None, *, layer: int = 0, row: int 
         _draw(ax, panel)
     axes[-1].set_xlabel("time step")
     return axes
+
+
+def gradients(source: Tape | Gradients, *, row: int | None = None, axes: Any = None) -> Any:
+    """Draw how large the gradients of h and C are at every step: how far back a loss is felt.
+
+    Parameters
+    ----------
+    source : Tape or Gradients
+        A tape whose `backward` has been called, or what that returned.
+    row : int, optional
+        Which row of a batch. By default all: the root of the sum of squares.
+    axes : sequence of matplotlib.axes.Axes, optional
+        Where to draw, two of them. By default a new figure's.
+
+    Returns
+    -------
+    numpy.ndarray
+        The two Axes: norms of the gradients of h_t and of C_t, a line for each layer and direction, on a
+        logarithmic scale. Norms of zero leave a gap.
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is not installed.
+    TypeError, ValueError
+        If there are no gradients to draw, or the number of axes does not fit.
+    IndexError
+        If there is no such row.
+
+    Examples
+    --------
+    >>> import matplotlib
+    >>> matplotlib.use("Agg")
+    >>> import numpy as np
+    >>> import lstm.plot
+    >>> tape = lstm.LSTM(2, 8, rng=0).record(np.ones((30, 2)))
+    >>> g = tape.backward(dh_n=np.ones((1, 8)))
+    >>> axes = lstm.plot.gradients(g)
+    >>> len(axes)
+    2
+    """
+    plt = _pyplot()
+    norms = _norms(source, row)
+    if axes is None:
+        _, axes = plt.subplots(2, 1, sharex=True, figsize=(9, 5), layout="constrained")
+    axes = np.asarray(axes, dtype=object).ravel()
+    if len(axes) != 2:
+        raise ValueError(f"axes has {len(axes)} Axes, but there are 2 pictures to draw")
+    for ax, name, values in zip(axes, norms._fields, norms, strict=True):
+        for cell, line in enumerate(values):
+            ax.semilogy(np.where(line > 0, line, np.nan), label=source.labels[cell])
+        ax.set_title(f"norm of ∂loss/∂{name} at every step", loc="left", fontsize="medium")
+        ax.grid(alpha=0.3)
+        ax.xaxis.get_major_locator().set_params(integer=True)
+    if len(norms.h) > 1:
+        axes[0].legend(fontsize="small")
+    axes[-1].set_xlabel("time step")
+    return axes
+
+
+def _norms(source: Tape | Gradients, row: int | None) -> Norms:
+    """Norms to draw, (L D, T) each."""
+    if not isinstance(source, Tape | Gradients):
+        raise TypeError(f"source is a {type(source).__name__}, but must be a Tape or what its backward gives")
+    if source.norms is None:
+        raise ValueError("the tape has no gradients yet: call its backward first")
+    h, C = source.norms
+    if row is not None and h.ndim == 2:
+        raise IndexError(f"row is {row!r}, but the gradients are of a single sequence")
+    if h.shape[-1] == 0:
+        raise ValueError("the tape has no steps to draw")
+    if h.ndim == 2:
+        return source.norms
+    if row is not None:
+        return Norms(h[:, row], C[:, row])
+    return Norms(np.sqrt(np.square(h).sum(axis=1)), np.sqrt(np.square(C).sum(axis=1)))
+
+
+def _pyplot() -> Any:
+    """matplotlib.pyplot."""
+    try:
+        import matplotlib.pyplot as plt
+    except ImportError as error:
+        raise ImportError('lstm.plot needs matplotlib: pip install "lstm-native[plot]"') from error
+    return plt
 
 
 def _panels(trace: Trace, X: ArrayLike | None, layer: int, row: int) -> list[Panel]:

@@ -934,7 +934,15 @@ def test_docstring_examples(name: str) -> None:
     module = importlib.import_module(name)
     found = doctest.testmod(module, optionflags=doctest.ELLIPSIS)
     assert found.failed == 0
-    if name in ("lstm", "lstm.model", "lstm.stream", "lstm.config", "lstm.files", "lstm.tape"):
+    if name in (
+        "lstm",
+        "lstm.model",
+        "lstm.stream",
+        "lstm.config",
+        "lstm.files",
+        "lstm.tape",
+        "lstm.gradient_check",
+    ):
         assert found.attempted > 0
 
 
@@ -1012,7 +1020,8 @@ def test_importing_takes_numpy_alone() -> None:
 
 
 def test_the_public_names() -> None:
-    classes, functions = {"LSTM", "FormatError", "Gradients", "Stream", "Tape"}, {"load", "show_config"}
+    classes = {"LSTM", "FormatError", "Gradients", "Stream", "Tape"}
+    functions = {"check_gradients", "load", "show_config"}
     assert set(lstm.__all__) == {*classes, *functions, "__version__"}
     for name in lstm.__all__:
         assert hasattr(lstm, name)
