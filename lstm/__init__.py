@@ -13,13 +13,9 @@ from ._version import __version__
 
 try:
     import_module("._kernel", __name__)
-except ModuleNotFoundError as error:
-    if error.name != f"{__name__}._kernel.kernel":
-        raise
-    raise ImportError(
-        "lstm's compiled kernel has not been built: run `pip install .`, or `pip install -e .` to "
-        "work on the source, in the folder that holds lstm's pyproject.toml"
-    ) from error
+except (ModuleNotFoundError, ValueError) as error:
+    import_module(".kernel_failure", __name__).explain(error)
+    raise
 
 from .config import show_config
 from .files import load

@@ -5,6 +5,8 @@ Shapes: I input of the layer, H hidden, O features of h.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -23,7 +25,7 @@ def _matrix_property(gate: str, name: str) -> property:
     def set_(layer: Layer, value: ArrayLike) -> None:
         shape = (layer.hidden_size, layer.state_size + layer.input_size)
         matrix = exact_array(name, value, shape, layer._net.dtype)
-        layer._store(weights.with_gate_matrix(layer._weights(), gate, matrix))
+        layer._change(lambda own: weights.with_gate_matrix(own, gate, matrix))
 
     return property(get, set_, doc=f"W_{gate} over [h, x]: (H, O + I). Read-only; assign to set it.")
 
@@ -46,7 +48,7 @@ def _bias_property(gate: str, name: str) -> property:
         if not layer._net.architecture.bias:
             raise ValueError(f"{name} cannot be set: this LSTM was made with bias=False")
         column = _column(layer, name, value)
-        layer._store(weights.with_gate_bias(layer._weights(), gate, column))
+        layer._change(lambda own: weights.with_gate_bias(own, gate, column))
 
     return property(get, set_, doc=f"b_{gate}: (H, 1). Read-only; assign (H, 1) or (H,) to set it.")
 
@@ -61,7 +63,7 @@ def _peephole_property(gate: str, name: str) -> property:
         if not layer._net.architecture.peephole:
             raise ValueError(f"{name} cannot be set: this LSTM was made with peephole=False")
         column = _column(layer, name, value)
-        layer._store(weights.with_gate_peephole(layer._weights(), gate, column))
+        layer._change(lambda own: weights.with_gate_peephole(own, gate, column))
 
     return property(get, set_, doc=f"p_{gate}: (H, 1). Read-only; assign (H, 1) or (H,) to set it.")
 
@@ -140,14 +142,14 @@ class Layer:
             raise ValueError("Whr cannot be set: this LSTM was made with proj_size=0")
         shape = (self.state_size, self.hidden_size)
         projection = exact_array("Whr", value, shape, self._net.dtype)
-        self._store(self._weights()._replace(projection=projection))
+        self._change(lambda own: own._replace(projection=projection))
 
     def _weights(self) -> Weights:
         """The weights as NumPy arrays; to be read only."""
         return self._net.cell_weights(self._cell)
 
-    def _store(self, weights: Weights) -> None:
-        self._net.set_cell_weights(self._cell, weights)
+    def _change(self, change: Callable[[Weights], Weights]) -> None:
+        self._net.change_cell_weights(self._cell, change)
 
     def __repr__(self) -> str:
         return f"<layer {self._net.architecture.suffix(self._cell)[1:]} of {self._net.describe('LSTM')}>"

@@ -132,7 +132,7 @@ class Stream:
         shape = (size,) if self._batch_size is None else (self._batch_size, size)
         if out is not None:
             states.check_out(out, shape, net.dtype)
-        net.run(array, self._h, self._C, None)
+        self._advance(array, None)
         y = np.empty(shape, net.dtype) if out is None else out
         y[...] = self._h[-1].reshape(shape)
         return y
@@ -160,8 +160,15 @@ class Stream:
         net = self._net
         array = states.stream_input("X", X, self._batch_size, net.architecture.input_size)
         Y = np.empty((*array.shape[:2], net.architecture.state_size), net.dtype)
-        net.run(array, self._h, self._C, Y)
+        self._advance(array, Y)
         return Y[0] if self._batch_size is None else Y
+
+    def _advance(self, X: np.ndarray, Y: np.ndarray | None) -> None:
+        """X (B, T, I), Y (B, T, O) or None: the state is changed only once all is done."""
+        h, C = self._h.copy(), self._C.copy()
+        self._net.run(X, h, C, Y)
+        self._h[...] = h
+        self._C[...] = C
 
     def reset(self, rows: Any = None) -> None:
         """Set the state to zeros, as at the start.

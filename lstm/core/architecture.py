@@ -142,7 +142,7 @@ def check(input_size: Any, hidden_size: Any, **arguments: Any) -> Architecture:
     return Architecture(
         input_size=positive_size("input_size", input_size),
         hidden_size=hidden,
-        num_layers=positive_size("num_layers", given["num_layers"]),
+        num_layers=_layers(given["num_layers"]),
         proj_size=projection,
         merge=merge,
         clip=_bound("clip", given["clip"]),
@@ -153,7 +153,16 @@ def check(input_size: Any, hidden_size: Any, **arguments: Any) -> Architecture:
     )
 
 
+MOST_LAYERS = 1_000_000
 FLAGS = ("bidirectional", "reverse", "bias", "peephole", "input_forget")
+
+
+def _layers(value: Any) -> int:
+    """A number of layers that names of a state dict can tell."""
+    layers = positive_size("num_layers", value)
+    if layers > MOST_LAYERS:
+        raise ValueError(f"num_layers is {layers}, but must be at most {MOST_LAYERS}")
+    return layers
 
 
 def _flag(name: str, value: Any) -> bool:

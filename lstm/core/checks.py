@@ -16,6 +16,8 @@ def real_array(name: str, value: Any) -> np.ndarray:
     if type(value) is not np.ndarray:
         if isinstance(value, np.ma.MaskedArray):
             raise TypeError(f"{name} is a masked array, whose mask would be lost; fill it first")
+        if _holds_masked_array(value):
+            raise TypeError(f"{name} holds masked arrays, whose masks would be lost; fill them first")
         try:
             value = np.asarray(value)
         except (ValueError, TypeError, RuntimeError) as error:
@@ -23,6 +25,13 @@ def real_array(name: str, value: Any) -> np.ndarray:
     if value.dtype.kind not in "fiub":
         raise TypeError(f"{name} has dtype {value.dtype}, but must have a real one, such as float32")
     return value  # type: ignore[no-any-return]
+
+
+def _holds_masked_array(value: Any, depth: int = 3) -> bool:
+    """Whether a list or tuple, or one within it, holds a masked array."""
+    if not isinstance(value, list | tuple):
+        return isinstance(value, np.ma.MaskedArray)
+    return depth > 0 and any(_holds_masked_array(one, depth - 1) for one in value)
 
 
 def cast(array: np.ndarray, dtype: np.dtype[Any], *, copy: bool = True) -> np.ndarray:

@@ -5,7 +5,9 @@ Shapes: B batch, T time, I input, H hidden, O features of h, L layers, D directi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+import threading
+from collections.abc import Callable, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -19,6 +21,18 @@ from .trace import Trace, trace_cells
 from .weights import Parts, Weights
 
 BACKENDS = ("native", "numpy")
+
+_setting_weights = threading.Lock()
+
+
+def _forget_lock() -> None:
+    """Let a forked child set weights, whatever another thread of its parent was doing."""
+    global _setting_weights
+    _setting_weights = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_lock)
 
 
 class Net:
@@ -70,7 +84,9 @@ class Net:
         self._store([one.map(lambda array: cast(array, self.dtype, copy=copy)) for one in weights])
 
     def _store(self, weights: Sequence[Weights]) -> None:
-        self.cells = tuple(self._stored(cell, one) for cell, one in enumerate(weights))
+        cells = tuple(self._stored(cell, one) for cell, one in enumerate(weights))
+        with _setting_weights:
+            self.cells = cells
 
     def _stored(self, cell: int, weights: Weights) -> PackedWeights | Weights:
         """One layer and direction's weights in the form that the backend computes with."""
@@ -78,11 +94,15 @@ class Net:
             return weights
         return pack(weights, self.isa, self.architecture.cell_options(cell))
 
-    def set_cell_weights(self, cell: int, weights: Weights) -> None:
-        """Keep new weights, of the net's dtype, of one layer and direction."""
-        cells = list(self.cells)
-        cells[cell] = self._stored(cell, weights)
-        self.cells = tuple(cells)
+    def change_cell_weights(self, cell: int, change: Callable[[Weights], Weights]) -> None:
+        """Keep what `change` makes of the weights of one layer and direction, of the net's dtype.
+
+        Threads that change weights of one net take turns, so that no change is lost.
+        """
+        with _setting_weights:
+            cells = list(self.cells)
+            cells[cell] = self._stored(cell, change(self.cell_weights(cell)))
+            self.cells = tuple(cells)
 
     def cell_weights(self, cell: int) -> Weights:
         """One layer and direction's weights as NumPy arrays; to be read only."""

@@ -57,6 +57,7 @@ def initialize(
     weights, a forget bias of 1 (Jozefowicz et al. 2015), zero peepholes. "pytorch" draws all uniformly
     within 1/sqrt(H). "normal" draws standard normal weights and has zero biases.
     """
+    _check_memory(architecture)
     drawn = []
     for cell in range(architecture.cells):
         weights = _initialize_cell(init, rng, architecture, architecture.cell_input_size(cell))
@@ -64,6 +65,22 @@ def initialize(
             weights = weights._replace(bias=np.zeros_like(weights.bias))
         drawn.append(weights.map(lambda array: array.astype(dtype)))
     return drawn
+
+
+def _check_memory(architecture: Architecture) -> None:
+    """MemoryError at once, before any weights are drawn, if this machine cannot hold them in float64."""
+    hidden, state = architecture.hidden_size, architecture.state_size
+    inputs = architecture.directions * (architecture.input_size + state)
+    if architecture.num_layers > 1:
+        inputs += (architecture.cells - architecture.directions) * (architecture.output_size + state)
+    size = 8 * 4 * hidden * inputs
+    try:
+        np.empty(size, np.uint8)
+    except (MemoryError, ValueError, OverflowError) as error:
+        raise MemoryError(
+            f"the weights of {architecture.cells} layers and directions of hidden_size={hidden} take "
+            f"{size} bytes, which this machine does not have"
+        ) from error
 
 
 def _initialize_cell(
