@@ -20,7 +20,7 @@ def files(pattern):
 
 # Contraction would fuse a product and a sum on one ISA and not on another: other bits.
 compile_args = ["-std=c11", "-O3", "-ffp-contract=off", "-fno-math-errno", "-fvisibility=hidden"]
-link_args = []
+link_args = ["-pthread"]
 if os.environ.get("LSTM_DEBUG") == "1":
     compile_args += ["-g"]
 else:
@@ -28,7 +28,7 @@ else:
     link_args += ["-Wl,-s"] if sys.platform == "linux" else []
 if sanitizers := os.environ.get("LSTM_SANITIZE"):
     compile_args += ["-g", f"-fsanitize={sanitizers}", "-fno-sanitize-recover=undefined"]
-    link_args = [f"-fsanitize={sanitizers}"]
+    link_args += [f"-fsanitize={sanitizers}"]
 
 setup(
     ext_modules=[

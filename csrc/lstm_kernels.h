@@ -132,8 +132,12 @@ enum {
         ptrdiff_t hidden_size;                                                                               \
         ptrdiff_t state_size; /* features of h: hidden_size, or fewer after a projection */                  \
         ptrdiff_t panels;                                                                                    \
-        ptrdiff_t projection_panels;           /* of 4 LANES features of h each; 0: no projection */         \
-        double proj_clip;                      /* bound of h after its projection; infinite: none */         \
+        ptrdiff_t projection_panels; /* of 4 LANES features of h each; 0: no projection */                   \
+        double proj_clip;            /* bound of h after its projection; infinite: none */                   \
+        uint64_t mode;               /* the floating-point mode that the thread came with */                 \
+        int64_t heard;               /* when signals were heard last, in nanoseconds; 0: not yet */          \
+        ptrdiff_t work;              /* since the last look at the clock */                                  \
+        int hears_signals;                                                                                   \
         ptrdiff_t state_width;                 /* a row of hidden, padded */                                 \
         const REAL *input_weights;             /* (panels, input_size, 4, LANES) */                          \
         const REAL *hidden_weights;            /* (panels, state_size, 4, LANES) */                          \

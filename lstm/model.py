@@ -19,7 +19,7 @@ from .core.activations import ActivationForm
 from .core.architecture import check
 from .core.checks import generator, is_usable, net_dtype, positive_size, real_array
 from .core.net import Net
-from .core.state_dict import fitting_weights, from_state_dict, to_state_dict
+from .core.state_dict import fitting_weights, from_state_dict
 from .core.states import States
 from .core.trace import Trace
 from .core.weights import Parts, initialize
@@ -634,7 +634,7 @@ class LSTM:
         ['weight_ih_l0', 'weight_hh_l0', 'bias_ih_l0', 'bias_hh_l0']
 
         """
-        return to_state_dict(self._net.parts())
+        return self._net.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Set all weights from arrays under PyTorch's names; the two biases are added.

@@ -43,14 +43,31 @@ class Stream:
     True
     """
 
-    __slots__ = ("_C", "_batch_size", "_h", "_net", "_scratch")
+    __slots__ = ("_C", "_batch_size", "_guard", "_h", "_net", "_scratch", "_state")
 
     def __init__(self, net: Net, batch_size: int | None) -> None:
         self._net = net
         self._batch_size = batch_size
         rows = 1 if batch_size is None else batch_size
-        self._h, self._C = states.zero_states(net.architecture, rows, net.dtype)
-        self._scratch = None if net.isa is None else _kernel.StepScratch()
+        # h and C in one array, so that one assignment changes both: no signal comes between them.
+        size = net.architecture.cells * rows * (net.architecture.state_size + net.architecture.hidden_size)
+        self._state = np.zeros(size, net.dtype)
+        self._h, self._C = self._parts(self._state)
+        self._guard = _kernel.StepScratch()
+        self._scratch = None if net.isa is None else self._guard
+
+    def _parts(self, state: np.ndarray) -> States:
+        """h (L, B, O) and C (L, B, H) as views of an array that holds one after the other."""
+        cells, hidden_size = self._net.architecture.cells, self._net.architecture.hidden_size
+        rows = 1 if self._batch_size is None else self._batch_size
+        split = cells * rows * self._net.architecture.state_size
+        return state[:split].reshape(cells, rows, -1), state[split:].reshape(cells, rows, hidden_size)
+
+    def _store(self, state: np.ndarray | int) -> None:
+        """Set h and C, one after the other in `state`; ValueError if the caller has made one read-only."""
+        if not (self._h.flags.writeable and self._C.flags.writeable):
+            raise ValueError("the state of this stream is read-only")
+        self._state[...] = state
 
     @property
     def h(self) -> np.ndarray:
@@ -89,8 +106,7 @@ class Stream:
         given = states.initial_states(
             self._net.architecture, self._net.dtype, names, values, self._batch_size
         )
-        self._h[...] = given.h
-        self._C[...] = given.C
+        self._store(np.concatenate([given.h.reshape(-1), given.C.reshape(-1)]))
 
     def step(self, x: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
         """Advance by one time step.
@@ -132,7 +148,7 @@ class Stream:
         shape = (size,) if self._batch_size is None else (self._batch_size, size)
         if out is not None:
             states.check_out(out, shape, net.dtype)
-        self._advance(array, None)
+        self._guard.alone(self._advance, array, None)
         y = np.empty(shape, net.dtype) if out is None else out
         y[...] = self._h[-1].reshape(shape)
         return y
@@ -160,15 +176,14 @@ class Stream:
         net = self._net
         array = states.stream_input("X", X, self._batch_size, net.architecture.input_size)
         Y = np.empty((*array.shape[:2], net.architecture.state_size), net.dtype)
-        self._advance(array, Y)
+        self._guard.alone(self._advance, array, Y)
         return Y[0] if self._batch_size is None else Y
 
     def _advance(self, X: np.ndarray, Y: np.ndarray | None) -> None:
         """X (B, T, I), Y (B, T, O) or None: the state is changed only once all is done."""
-        h, C = self._h.copy(), self._C.copy()
-        self._net.run(X, h, C, Y)
-        self._h[...] = h
-        self._C[...] = C
+        state = self._state.copy()
+        self._net.run(X, *self._parts(state), Y)
+        self._store(state)
 
     def reset(self, rows: Any = None) -> None:
         """Set the state to zeros, as at the start.
@@ -184,8 +199,7 @@ class Stream:
             Where there is no such row, or the stream is not one of a batch.
         """
         if rows is None:
-            self._h[...] = 0
-            self._C[...] = 0
+            self._store(0)
             return
         if self._batch_size is None:
             raise IndexError(f"rows is {rows!r}, but this stream has no batch")

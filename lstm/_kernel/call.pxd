@@ -148,20 +148,23 @@ cdef inline int no_memory(const LayerWeights *weights, ptrdiff_t batch) except -
 
 
 cdef inline int run_pass(Pass *layer, const LayerWeights *weights, Call *call, char *memory) except -1:
-    """A call with this scratch memory or, for NULL, its own."""
+    """A call with this scratch memory or, for NULL, its own; only the latter hears signals."""
     cdef size_t size = prepare(layer, weights, call)
     cdef char *own = NULL
+    cdef int status
+    layer.work = layer.heard = 0
+    layer.hears_signals = memory is NULL
     if memory is NULL:
         own = memory = <char *>malloc(size)
         if own is NULL:
             no_memory(weights, call.batch)
     if is_short(weights, call):
-        run_passes(layer, memory, call.batch)
+        status = run_passes(layer, memory, call.batch)
     else:
         with nogil:
-            run_passes(layer, memory, call.batch)
+            status = run_passes(layer, memory, call.batch)
     free(own)
-    return 0
+    return status
 
 
 cdef inline int run_call(const LayerWeights *weights, Call *call, char *memory) except -1:

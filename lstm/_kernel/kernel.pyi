@@ -1,8 +1,11 @@
 """Types of the compiled kernel; the docstrings are in kernel.pyx."""
 
-from typing import NoReturn, final
+from collections.abc import Callable
+from typing import NoReturn, TypeVar, final
 
 import numpy as np
+
+T = TypeVar("T")
 
 KNOWN_ISAS: tuple[str, ...]
 SUPPORTED_ISAS: tuple[str, ...]
@@ -68,6 +71,7 @@ class StepScratch:
         out: object,
         single: bool,
     ) -> np.ndarray | None: ...
+    def alone(self, function: Callable[..., T], *arguments: object) -> T: ...
     def __reduce__(self) -> NoReturn: ...
 
 def sigmoid(x: np.ndarray, y: np.ndarray, isa: str = ...) -> None: ...

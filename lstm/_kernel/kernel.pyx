@@ -68,9 +68,15 @@ from .micro_kernels cimport (
     lstm_fp_read,
     lstm_isa_at,
 )
+from .signals cimport lstm_guard, lstm_guard_enter, lstm_guard_leave, lstm_guard_setup
 from .single_tiles cimport check_tile, map_typed, tile_typed
 
 cnp.import_array()
+lstm_guard_setup()
+
+cdef enum:
+    # Multiply-adds of a gate above which a step of a stream runs on a copy of its state and hears signals.
+    LONG_STEP = 1 << 28
 
 
 def _isa_names(supported):
@@ -371,13 +377,13 @@ def everyday_sequence(cells, X, h0, C0, out, bint reverse):
 cdef class StepScratch:
     """The scratch memory of one time step of B rows, for a `Stream`."""
     cdef char *memory
-    cdef bint busy
+    cdef lstm_guard guard
     cdef ptrdiff_t rows
     cdef object cells
 
     def __cinit__(self):
         self.memory = NULL
-        self.busy = False
+        self.guard = 0
 
     def __dealloc__(self):
         free(self.memory)
@@ -430,21 +436,35 @@ cdef class StepScratch:
             or not (is_writeable(h) and is_writeable(C))
         ):
             return None
+        if <double>rows * weights.hidden_size * (weights.input_size + weights.state_size) > LONG_STEP:
+            return None
         shape[0], shape[1] = rows, weights.state_size
         out = output_of(out, weights, 1 if single else 2, &shape[1] if single else &shape[0])
         if out is None:
             return None
-        if self.busy:
-            raise RuntimeError("this stream is in the middle of a step in another thread")
-        if cells is not self.cells or rows != self.rows:
-            self.use(cells, rows)
-        self.busy = True
-        hidden = run_layers(
-            cells, rows, data_of(x), data_of(h), data_of(C), self.memory
-        )
-        self.busy = False
-        memmove(data_of(out), hidden, bytes_of(out))
+        self.enter()
+        try:
+            if cells is not self.cells or rows != self.rows:
+                self.use(cells, rows)
+            hidden = run_layers(cells, rows, data_of(x), data_of(h), data_of(C), self.memory)
+            memmove(data_of(out), hidden, bytes_of(out))
+        finally:
+            lstm_guard_leave(&self.guard)
         return out
+
+    cdef int enter(self) except -1:
+        """Keep other threads out; RuntimeError if one is at work."""
+        if not lstm_guard_enter(&self.guard):
+            raise RuntimeError("this stream is in the middle of a step in another thread")
+        return 0
+
+    def alone(self, function, *arguments):
+        """Call `function` while other threads are kept out, whatever signals come."""
+        self.enter()
+        try:
+            return function(*arguments)
+        finally:
+            lstm_guard_leave(&self.guard)
 
 
 # ---- the micro-kernels one by one, for tests

@@ -1,5 +1,5 @@
 # The C side as Cython sees it; csrc/lstm_kernels.h explains every field.
-from libc.stdint cimport uint64_t
+from libc.stdint cimport int64_t, uint64_t
 
 
 cdef extern from "lstm_kernels.h" nogil:
@@ -76,6 +76,10 @@ cdef extern from "lstm_kernels.h" nogil:
         ptrdiff_t panels
         ptrdiff_t projection_panels
         double proj_clip
+        uint64_t mode
+        int64_t heard
+        ptrdiff_t work
+        int hears_signals
         ptrdiff_t state_width
         const float *input_weights
         const float *hidden_weights
@@ -174,6 +178,10 @@ cdef extern from "lstm_kernels.h" nogil:
         ptrdiff_t panels
         ptrdiff_t projection_panels
         double proj_clip
+        uint64_t mode
+        int64_t heard
+        ptrdiff_t work
+        int hears_signals
         ptrdiff_t state_width
         const double *input_weights
         const double *hidden_weights

@@ -1,7 +1,7 @@
 # cython: language_level=3, boundscheck=False, cdivision=True, initializedcheck=False, autotestdict=False
 # Batch rows: a pass of some rows at a time, its scratch memory, and the caller's states in and out.
 from libc.math cimport NAN
-from libc.stdint cimport uint64_t, uintptr_t
+from libc.stdint cimport uintptr_t
 from libc.string cimport memcpy, memset
 
 from .lengths cimport caller_row, ordered_length
@@ -142,16 +142,21 @@ cdef inline void next_rows(Pass *layer) noexcept nogil:
     layer.state_cell += layer.rows * layer.hidden_size
 
 
-cdef inline void run_passes(Pass *layer, char *memory, ptrdiff_t batch) noexcept nogil:
-    """All rows of a call that `prepare` has filled in, a pass of a few at a time."""
+cdef inline int run_passes(Pass *layer, char *memory, ptrdiff_t batch) noexcept nogil:
+    """All rows of a call that `prepare` has filled in, a pass of a few at a time.
+
+    Returns -1, with an exception set, if a signal's handler raised meanwhile.
+    """
     cdef ptrdiff_t left = batch
-    cdef uint64_t found = lstm_fp_enter()
-    while left > 0:
+    cdef int status = 0
+    layer.mode = lstm_fp_enter()
+    while left > 0 and status == 0:
         layer.rows = layer.batch = share(left, PASS_ROWS)
         bind_scratch(layer, memory)
         load_states(layer)
-        run_layer(layer)
+        status = run_layer(layer)
         store_states(layer)
         next_rows(layer)
         left -= layer.rows
-    lstm_fp_leave(found)
+    lstm_fp_leave(layer.mode)
+    return status

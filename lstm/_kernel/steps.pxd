@@ -4,6 +4,7 @@ from libc.math cimport NAN
 
 from .lengths cimport caller_row, choose_rows, clear_padding, gather_input
 from .micro_kernels cimport Pass
+from .signals cimport hear_signals
 from .tiles cimport (
     hidden_products,
     input_products,
@@ -76,8 +77,11 @@ cdef inline void run_whole_tile(Pass *layer, ptrdiff_t step, ptrdiff_t steps) no
     hidden_products(layer, step, 0, 0, layer.panels, 0)
 
 
-cdef inline void run_layer(Pass *layer) noexcept nogil:
-    """All time steps of one pass: output (B, T, O), and hidden and cell as after the last step."""
+cdef inline int run_layer(Pass *layer) noexcept nogil:
+    """All time steps of one pass: output (B, T, O), and hidden and cell as after the last step.
+
+    Returns -1, with an exception set, if a signal's handler raised meanwhile.
+    """
     cdef ptrdiff_t step = 0
     cdef ptrdiff_t block_step, steps, panel
     cdef bint forward = True
@@ -105,7 +109,10 @@ cdef inline void run_layer(Pass *layer) noexcept nogil:
             for block_step in range(steps):
                 run_step(layer, step + block_step, block_step, forward)
                 forward = not forward
+        if hear_signals(layer, steps) < 0:
+            return -1
         step += steps
     layer.batch = layer.rows
     if layer.order is not NULL and layer.output is not NULL:
         clear_padding(layer)
+    return 0

@@ -17,6 +17,7 @@ from . import dropout, recording, sequence
 from .architecture import Architecture
 from .checks import cast
 from .packing import PackedWeights, pack, unpack
+from .state_dict import to_state_dict
 from .trace import Trace, trace_cells
 from .weights import Parts, Weights
 
@@ -113,6 +114,10 @@ class Net:
         """What the net is made of; the arrays are to be read only."""
         weights = [self.cell_weights(cell) for cell in range(len(self.cells))]
         return Parts(weights, self.architecture, self.dtype)
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """The weights under PyTorch's names, as new arrays."""
+        return to_state_dict(self.parts())
 
     def run(
         self,

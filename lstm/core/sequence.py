@@ -53,7 +53,7 @@ def run(
         _run_both_directions(cells, architecture, dtype, X, h, C, Y, lengths)
         return
     rows, time = X.shape[:2]
-    elements = 0 if _is_ready(X, dtype) else rows * X.shape[2]
+    elements = _step_elements(cells, X, dtype)
     if len(cells) > 1:
         elements = max(elements, rows * architecture.state_size)
     for steps in _chunks(time, elements, architecture.reverse):
@@ -86,7 +86,7 @@ def _run_both_directions(
     for layer in range(architecture.num_layers):
         is_last = layer + 1 == architecture.num_layers
         outputs = Y if is_last else np.empty((rows, time, architecture.output_size), dtype)
-        ready = 0 if _is_ready(features, dtype) else rows * features.shape[2]
+        ready = _step_elements(cells, features, dtype)
         for direction in range(2):
             k = 2 * layer + direction
             merges = direction == 1 and outputs is not None and architecture.merge != "concat"
@@ -136,6 +136,17 @@ def run_cell(
     else:
         options = architecture.cell_options(k)
         reference.forward_sequence(weights, options, X, h, C, Y, lengths, reverse, trace)
+
+
+def _step_elements(cells: Cells, X: np.ndarray, dtype: np.dtype[Any]) -> int:
+    """Elements that a step of X (B, T, I) takes besides the results; 0: all steps can be computed at once.
+
+    NumPy computes the x half of all gates for a whole chunk, which no signal interrupts.
+    """
+    weights = cells[0]
+    if isinstance(weights, Weights):
+        return int(X.shape[0]) * weights.bias.size
+    return 0 if _is_ready(X, dtype) else int(X.shape[0] * X.shape[2])
 
 
 def _is_ready(array: np.ndarray, dtype: np.dtype[Any]) -> bool:

@@ -1,0 +1,165 @@
+"""Signals such as Ctrl-C during a call of seconds, a second thread in a stream, forks during a step.
+
+Shapes: B batch, T time, I input, H hidden.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from support import assert_same_bits
+
+from lstm import LSTM, _kernel
+
+AFTER = 0.1  # seconds of CPU time until the signal comes
+HEARD = 0.3  # until its handler has run, with a margin for a process that is interrupted itself
+
+
+class Alarm(Exception):
+    """What the handler raises."""
+
+
+def alarm(*_: Any) -> None:
+    raise Alarm
+
+
+def delay_of(call: Callable[[], object]) -> float:
+    """CPU time from a signal, sent in the middle of a call, to the exception that its handler raises."""
+    before = signal.signal(signal.SIGVTALRM, alarm)
+    start = time.process_time()
+    signal.setitimer(signal.ITIMER_VIRTUAL, AFTER)
+    try:
+        with pytest.raises(Alarm):
+            call()
+        return time.process_time() - start - AFTER
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, before)
+
+
+def many_steps(net: LSTM, *rows: int) -> np.ndarray:
+    """X (..., T, I) that takes about a second of CPU time."""
+    sample = np.zeros((*rows, 500, net.input_size), net.dtype)
+    net.forward_sequence(sample)
+    start = time.process_time()
+    net.forward_sequence(sample)
+    took = max(time.process_time() - start, 1e-4)
+    return np.zeros((*rows, min(int(500 / took), 20_000_000 // net.input_size), net.input_size), net.dtype)
+
+
+NETS: dict[str, dict[str, Any]] = {
+    "one tile": {"hidden_size": 16, "dtype": np.float32},
+    "float64": {"hidden_size": 100},
+    "two layers": {"hidden_size": 32, "num_layers": 2},
+    "two directions": {"hidden_size": 32, "bidirectional": True},
+    "projection": {"hidden_size": 64, "proj_size": 8, "dtype": np.float32},
+}
+
+
+@pytest.mark.parametrize("rows", [(), (4,), (100,)])
+@pytest.mark.parametrize("name", NETS)
+def test_a_call_hears_signals(name: str, rows: tuple[int, ...]) -> None:
+    """The exception comes in time, the thread's floating-point mode is its own, and the net works on."""
+    net = LSTM(4, **NETS[name], rng=0)
+    check = np.random.default_rng(0).standard_normal((3, 20, 4)).astype(net.dtype)
+    expected = net.forward_sequence(check)
+    X = many_steps(net, *rows)
+    mode = _kernel.floating_point_mode()
+    assert delay_of(lambda: net.forward_sequence(X)) < HEARD
+    assert _kernel.floating_point_mode() == mode
+    assert_same_bits(net.forward_sequence(check), expected)
+
+
+def test_a_trace_hears_signals() -> None:
+    net = LSTM(4, 64, dtype=np.float32, rng=0)
+    X = many_steps(net)[:300_000]
+    assert delay_of(lambda: net.trace(X)) < HEARD
+
+
+@pytest.mark.parametrize("backend", ["native", "numpy"])
+@pytest.mark.parametrize("layers", [1, 2])
+def test_an_interrupted_stream_is_as_before(layers: int, backend: str) -> None:
+    net = LSTM(4, 32, num_layers=layers, rng=0)
+    X = many_steps(net)
+    stream = LSTM.from_state_dict(net.state_dict(), backend=backend).stream()  # type: ignore[arg-type]
+    start = np.random.default_rng(0).standard_normal((10, 4))
+    stream.run(start)
+    before = stream.state
+    assert delay_of(lambda: stream.run(X)) < HEARD
+    for found, wanted in zip(stream.state, before, strict=True):
+        assert_same_bits(found, wanted)
+    twin = net.stream()
+    twin.state = before
+    np.testing.assert_allclose(stream.step(start[0]), twin.step(start[0]), rtol=0, atol=1e-13)
+
+
+def test_a_step_of_many_rows_hears_signals() -> None:
+    """It runs on a copy of the state, as `run` does."""
+    net = LSTM(64, 512, dtype=np.float32, rng=0)
+    stream = net.stream(20_000)
+    x = np.ones((20_000, 64), np.float32)
+    before = stream.state
+    assert (
+        delay_of(lambda: [stream.step(x) for _ in range(20)]) < HEARD + 1
+    )  # storing 20,000 rows takes a while
+    assert not before[0].any()
+
+
+@pytest.mark.parametrize("backend", ["native", "numpy"])
+def test_a_second_thread_in_a_stream_raises(backend: str) -> None:
+    net = LSTM(4, 64, rng=0, backend=backend)  # type: ignore[arg-type]
+    X = np.zeros((300_000 if backend == "native" else 20_000, 4))
+    stream = net.stream()
+    begun = threading.Event()
+
+    def run() -> None:
+        begun.set()
+        stream.run(X)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    begun.wait()
+    refused = 0
+    while thread.is_alive():
+        for call in (lambda: stream.run(X[:1]), lambda: stream.step(X[0]), lambda: stream.step([0, 0, 0, 0])):
+            try:
+                call()
+            except RuntimeError as error:
+                refused += "in the middle of a step in another thread" in str(error)
+    thread.join()
+    assert refused > 0
+    stream.step(X[0])
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+@pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning"
+)  # of a fork beside a thread, which is what is tested
+def test_a_fork_during_a_step_leaves_the_child_s_stream_usable() -> None:
+    net = LSTM(4, 64, rng=0)
+    stream = net.stream()
+    X = np.zeros((400_000, 4))
+    thread = threading.Thread(target=stream.run, args=(X,))
+    thread.start()
+    statuses = []
+    while thread.is_alive() and len(statuses) < 20:
+        child = os.fork()
+        if child == 0:
+            try:
+                stream.run(X[:3])
+                stream.step(X[0])
+                net.layers[0].bf = np.zeros(64)
+            except BaseException:
+                os._exit(1)
+            os._exit(0)
+        statuses.append(os.waitpid(child, 0)[1])
+    thread.join()
+    assert statuses
+    assert not any(statuses)
