@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, cdivision=True, initializedcheck=False, autotestdict=False
-"""The native LSTM as Python sees it; the work is done by the parts beside this file, over csrc/.
+"""The native LSTM as Python sees it; the work is done by the parts next to this file, over csrc/.
 
     forward_sequence, everyday_…     this file            one layer and direction, or one step of several
       run_call                         call.pxd             checks, scratch memory, the GIL
@@ -52,12 +52,12 @@ from .layer_weights cimport (
     LayerWeights,
     address_of,
     check_activations,
+    check_shapes,
     set_sizes,
     set_variant,
 )
 from .merges cimport merge_typed
 from .micro_kernels cimport (
-    GATE_COUNT,
     LSTM_ISA_COUNT,
     LSTM_SIGMOID,
     LSTM_TANH,
@@ -146,7 +146,7 @@ def restore_mode(uint64_t found):
 
 @cython.final
 cdef class PackedWeights:
-    """The weights of one layer and direction in the layout of the micro-kernels, packed by lstm/core/.
+    """The weights of one layer and direction in the layout of the micro-kernels, made by `packing.pack`.
 
     input (P, I, 4, L), hidden (P, O, 4, L), bias (P, 4, L), peephole (P, 3, L) or None and projection
     (ceil(O / 4 L), H, 4, L) or None, of one dtype. `options` is None for the default equations, else
@@ -184,32 +184,13 @@ cdef class PackedWeights:
         set_variant[lstm_f32_variant](&layer.f32, clip, cell_clip, input_forget, activations)
         set_variant[lstm_f64_variant](&layer.f64, clip, cell_clip, input_forget, activations)
 
-    cdef dict shapes(self, panel_lanes):
-        """The shape of every array."""
-        panels = -(-self.layer.hidden_size // panel_lanes)
-        groups = -(-self.layer.state_size // (GATE_COUNT * panel_lanes))
-        return {
-            "input": (panels, self.layer.input_size, GATE_COUNT, panel_lanes),
-            "hidden": (panels, self.layer.state_size, GATE_COUNT, panel_lanes),
-            "bias": (panels, GATE_COUNT, panel_lanes),
-            "peephole": (panels, 3, panel_lanes),
-            "projection": (groups, self.layer.hidden_size, GATE_COUNT, panel_lanes),
-        }
-
     cdef take_arrays(self, input, hidden, bias, peephole, projection):
         """Check the arrays and keep them, read-only, and their addresses."""
         cdef LayerWeights *layer = &self.layer
-        if projection is None and layer.state_size != layer.hidden_size:
-            raise ValueError(
-                f"h has {layer.state_size} features, C {layer.hidden_size}, and there is no projection"
-            )
         arrays = {
             "input": input, "hidden": hidden, "bias": bias, "peephole": peephole, "projection": projection
         }
-        for name, shape in self.shapes(lanes(self.isa, bias.dtype.name)).items():
-            array = arrays[name]
-            if array is not None and (array.shape != shape or 0 in shape):
-                raise ValueError(f"packed {name} has shape {array.shape}, but must be {shape}")
+        check_shapes(layer, lanes(self.isa, bias.dtype.name), arrays)
         layer.input = address_of(input, layer.is_double)
         layer.hidden = address_of(hidden, layer.is_double)
         layer.bias = address_of(bias, layer.is_double)

@@ -54,6 +54,28 @@ cdef inline const void *address_of(array, bint is_double):
     return address[double](array) if is_double else address[float](array)
 
 
+cdef inline int check_shapes(const LayerWeights *weights, ptrdiff_t lanes, dict arrays) except -1:
+    """ValueError if packed arrays do not fit the sizes; peephole and projection may be None."""
+    panels = (weights.hidden_size + lanes - 1) // lanes
+    groups = (weights.state_size + GATE_COUNT * lanes - 1) // (GATE_COUNT * lanes)
+    shapes = {
+        "input": (panels, weights.input_size, GATE_COUNT, lanes),
+        "hidden": (panels, weights.state_size, GATE_COUNT, lanes),
+        "bias": (panels, GATE_COUNT, lanes),
+        "peephole": (panels, 3, lanes),
+        "projection": (groups, weights.hidden_size, GATE_COUNT, lanes),
+    }
+    if arrays["projection"] is None and weights.state_size != weights.hidden_size:
+        raise ValueError(
+            f"h has {weights.state_size} features, C {weights.hidden_size}, and there is no projection"
+        )
+    for name, shape in shapes.items():
+        array = arrays[name]
+        if array is not None and (array.shape != shape or 0 in shape):
+            raise ValueError(f"packed {name} has shape {array.shape}, but must be {shape}")
+    return 0
+
+
 cdef inline void set_sizes(
     LayerWeights *weights, ptrdiff_t lanes, ptrdiff_t panel_tile, ptrdiff_t element_size
 ) noexcept:

@@ -19,7 +19,7 @@ def arguments(dtype: Any) -> dict[str, Any]:
     rng = np.random.default_rng(5)
     net = LSTM(INPUT_SIZE, H, dtype=dtype, init="pytorch", rng=rng)
     return {
-        "weights": net._net.cells[0],
+        "weights": net.core.cells[0],
         "X": rng.standard_normal((B, 3 * T, INPUT_SIZE)).astype(dtype)[:, T : 2 * T],
         "h": rng.standard_normal((B, H)).astype(dtype),
         "C": rng.standard_normal((B, H)).astype(dtype),

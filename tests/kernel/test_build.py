@@ -86,3 +86,13 @@ def test_extension_depends_on_every_file(source: Path) -> None:
     assert set(sources) == {"lstm/_kernel/kernel.pyx"} | {name for name in native if name.endswith(".c")}
     headers = {name for name in native if name.endswith(".h")}
     assert set(depends) == headers | {name for name in files(source, "lstm") if name.endswith(".pxd")}
+
+
+def test_import_without_a_build(source: Path) -> None:
+    """The source without its compiled module says what to do."""
+    command = [sys.executable, "-c", "import lstm"]
+    done = subprocess.run(
+        command, cwd=source, env={"PYTHONPATH": "."}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode != 0
+    assert "ImportError: lstm's compiled kernel has not been built: run `pip install .`" in done.stderr
