@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -17,7 +17,7 @@ from . import dropout, recording, sequence
 from .architecture import Architecture
 from .checks import cast
 from .packing import PackedWeights, pack, unpack
-from .state_dict import to_state_dict
+from .state_dict import fitting_weights, to_state_dict
 from .trace import Trace, trace_cells
 from .weights import Parts, Weights
 
@@ -118,6 +118,10 @@ class Net:
     def state_dict(self) -> dict[str, np.ndarray]:
         """The weights under PyTorch's names, as new arrays."""
         return to_state_dict(self.parts())
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Set all weights from arrays under PyTorch's names; ValueError if they do not fit."""
+        self.take(fitting_weights(state, self.architecture))
 
     def run(
         self,
