@@ -1,4 +1,4 @@
-"""The plan of the house: who may import whom, read from the sources, imports for types and within functions included."""
+"""The plan of the house: who may import whom, read from the sources, imports for types included."""
 
 from __future__ import annotations
 
