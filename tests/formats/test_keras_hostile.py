@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
 import os
-import random
 import subprocess
 import sys
 import textwrap
-import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -31,9 +28,10 @@ from keras_models import (
     write_model,
     x,
 )
+from malformed.run import cpu_seconds
 
 import lstm
-from lstm import LSTM, FormatError
+from lstm import FormatError
 from lstm.formats.keras import hdf5, hdf5_child
 
 h5py = pytest.importorskip("h5py")
@@ -155,11 +153,11 @@ def test_hostile_hdf5(case: str, tmp_path: Path) -> None:
     path = good(tmp_path / "m.h5")
     with h5py.File(path, "r+") as file:
         change(file)
-    start = time.perf_counter()
+    start = cpu_seconds()
     with pytest.raises(FormatError, match=message) as caught:
         lstm.load(path)
     assert str(path) in str(caught.value)
-    assert time.perf_counter() - start < 10  # of a busy machine; alone it takes about 0.3 s
+    assert cpu_seconds() - start < 2  # with the process that parses, whose start takes most of it
 
 
 def test_compressed_weights(tmp_path: Path) -> None:
@@ -375,16 +373,3 @@ def test_no_process_and_no_file_is_left(tmp_path: Path) -> None:
     assert set(os.listdir("/proc/self/fd")) == before
     with pytest.raises(ChildProcessError):
         os.waitpid(-1, os.WNOHANG)
-
-
-def test_mutated_files(tmp_path: Path) -> None:
-    """A net or a FormatError, whatever libhdf5 makes of it."""
-    rng = random.Random(0)
-    for k, name in enumerate(["plain.weights.h5", "plain.h5", "plain.keras"] * 5):
-        content = bytearray((FOLDER / name).read_bytes())
-        for _ in range(rng.choice([1, 4, 30])):
-            content[rng.choice([rng.randrange(len(content)), rng.randrange(3000)])] = rng.randrange(256)
-        path = tmp_path / f"{k}.{name}"
-        path.write_bytes(content)
-        with contextlib.suppress(FormatError):
-            assert isinstance(lstm.load(path), LSTM)
