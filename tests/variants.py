@@ -5,11 +5,13 @@ Shapes: B batch, T time, I input, H hidden, O features of h, L layers, D directi
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
+from support import MIXTURE_TOLERANCE, assert_close, on_isa
 
-from lstm import LSTM
+from lstm import LSTM, _kernel
 
 # Name, and whether it takes alpha and beta, of the functions of the ONNX operator.
 FUNCTIONS = {
@@ -313,3 +315,28 @@ def oracle(mixture: Mixture) -> dict[str, np.ndarray]:
     directions = 2 if mixture.arguments["bidirectional"] else 1
     Y = merged(trace["h"][-directions:], mixture.arguments.get("merge", "concat"))
     return {"Y": Y, "h_n": h_n, "C_n": C_n}
+
+
+def assert_outputs_close(actual: dict[str, np.ndarray], expected: dict[str, np.ndarray], what: str) -> None:
+    for name, array in expected.items():
+        assert_close(actual[name], array, f"{what} {name}", MIXTURE_TOLERANCE)
+
+
+def nets_of(mixture: Mixture) -> Iterator[tuple[str, LSTM]]:
+    """The net of a mixture in NumPy and on every ISA of this CPU."""
+    yield "NumPy", mixture.net(backend="numpy")
+    native = mixture.net()
+    for isa in _kernel.SUPPORTED_ISAS:
+        yield isa, on_isa(native, isa)
+
+
+def fill_in(mixture: Mixture) -> Mixture:
+    """The mixture with every argument that the oracle looks at."""
+    defaults: dict[str, Any] = {"num_layers": 1, "bidirectional": False, "reverse": False, "proj_size": 0}
+    defaults |= {"clip": None, "input_forget": False, "activations": None}
+    return mixture._replace(arguments={**defaults, **mixture.arguments})
+
+
+def assert_nearly_same(actual: np.ndarray, expected: np.ndarray) -> None:
+    """As assert_same_bits is called."""
+    assert_close(actual, expected)

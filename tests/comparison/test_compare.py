@@ -21,7 +21,6 @@ from lstm.__main__ import main
 from lstm.comparison import cases, comparison
 from lstm.comparison.machine import cpu_name
 from lstm.comparison.report import text_report
-from lstm.comparison.text import format_time
 from lstm.core import reference
 from lstm.stream import Stream
 
@@ -410,8 +409,8 @@ def test_each_output_is_compared(
     (case,) = report["cases"]
     assert len(case["failures"]) == 1
     assert case["failures"][0].startswith(f"{output} of the native path differs from NumPy's by ")
-    for name, difference in case["differences"].items():
-        assert (difference["relative"] is None or difference["relative"] > 5e-6) is (name == output)
+    for name, figures in case["differences"].items():
+        assert (figures["relative"] is None or figures["relative"] > 5e-6) is (name == output)
     assert (case["differences"][output]["absolute"] is None) is (not np.isfinite(wrong))
 
 
@@ -535,105 +534,6 @@ def test_large_case_is_cut_for_the_isas(monkeypatch: pytest.MonkeyPatch) -> None
         assert found.passed
         note = f"(there over {part[0]} of 4 rows, {part[1]} of 9 steps)"
         assert (note in text_report([found])) is (part != (4, 9))
-
-
-# Differences
-
-
-def difference(actual: Any, expected: Any, dtype: Any = np.float32) -> comparison.Difference:
-    return comparison.largest_difference(np.array(actual, dtype), np.array(expected, dtype))
-
-
-def test_difference_in_ulp() -> None:
-    one = np.float32(1)
-    assert difference([np.nextafter(one, 2, dtype=np.float32)], [one]) == (2**-23, 2**-23, 1, 5e-6)
-    assert difference([1 + 3 * 2.0**-52], [1], np.float64) == (3 * 2.0**-52, 3 * 2.0**-52, 3, 1e-13)
-    # The spacing is the expected value's; absolute and ULP may be of different elements.
-    assert difference([1 - 2.0**-24, 1024.5], [1, 1024]) == (0.5, 0.5 / 1024, 4096, 5e-6)
-    assert difference([1 - 2.0**-24], [1]).ulp == 0.5
-    assert difference([-1 - 2.0**-23], [-1]).ulp == 1
-    assert difference([0, -0.0], [-0.0, 0]) == (0, 0, 0, 5e-6)
-    assert difference([], []) == (0, 0, 0, 5e-6)
-
-
-def test_difference_of_two_dtypes_counts_in_the_coarser() -> None:
-    actual, expected = np.array([1 + 2.0**-23]), np.array([1], np.float32)
-    for pair in ((actual, expected), (expected, actual)):
-        assert comparison.largest_difference(*pair).tolerance == 5e-6
-    assert comparison.largest_difference(actual, expected).ulp == 1
-    assert comparison.largest_difference(actual, expected.astype(">f4")).ulp == 1
-
-
-def test_subnormals_count_as_zero() -> None:
-    assert difference([1e-40, 0], [0, -1e-40]) == (0, 0, 0, 5e-6)
-    assert difference([1e-310], [0], np.float64) == (0, 0, 0, 1e-13)
-    smallest = float(np.finfo(np.float32).smallest_normal)
-    assert difference([smallest], [0]).absolute == smallest
-    assert difference([smallest], [0]).ulp == 2**23
-
-
-@pytest.mark.parametrize(
-    ("actual", "expected"),
-    [
-        (np.nan, 1),
-        (1, np.nan),
-        (np.inf, 1),
-        (1, np.inf),
-        (np.inf, -np.inf),
-        (np.nan, np.inf),
-        (np.inf, np.nan),
-    ],
-)
-def test_difference_of_special_values(actual: float, expected: float) -> None:
-    found = difference([0, actual], [0, expected])
-    assert found[:3] == (np.inf, np.inf, np.inf)
-    assert not found.passed
-    assert difference([0, actual], [0, actual]) == (0, 0, 0, 5e-6)
-    # An infinity on both sides must not excuse the rest.
-    assert not difference([np.inf, 1], [np.inf, 1.0001]).passed
-
-
-# Times
-
-
-def test_best_time_of_each_path(monkeypatch: pytest.MonkeyPatch) -> None:
-    def timed(runs: Any, *, seconds: float) -> list[list[float]]:
-        assert seconds == comparison.SECONDS
-        with monkeypatch.context() as patch:
-            patch.setattr(reference, "step", None)
-            runs[0]()
-            with pytest.raises(TypeError):
-                runs[1]()
-        return [[3.0, 1.0, 2.0], [5.0, 4.0]]
-
-    monkeypatch.setattr(comparison, "interleaved_times", timed)
-    found = comparison.compare_case(next(cases.grid([(2, 3, 2, 4)])))
-    assert (found.native_seconds, found.numpy_seconds, found.ratio) == (1, 4, 4)
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (1.234e-6, "1.23 µs"),
-        (99.96e-6, "100 µs"),
-        (999.4e-6, "999 µs"),
-        (999.6e-6, "1.00 ms"),
-        (0.0456, "45.6 ms"),
-        (1.5, "1.50 s"),
-    ],
-)
-def test_times(seconds: float, text: str) -> None:
-    assert format_time(seconds) == text
-
-
-def test_turns() -> None:
-    calls: list[str] = []
-    runs = [lambda: calls.append("a"), lambda: calls.append("b")]
-    times = comparison.interleaved_times(runs, repeats=3)
-    assert calls == ["a", "b"] * 3
-    assert [len(of_run) for of_run in times] == [3, 3]
-    assert [len(of_run) for of_run in comparison.interleaved_times(runs, seconds=0)] == [1, 1]
-    assert len(comparison.interleaved_times(runs, seconds=0.02)[0]) > 10
 
 
 # What is refused
@@ -810,58 +710,3 @@ def test_ascii_output(files: Files) -> None:
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert r"\xb5s" in done.stdout
-
-
-# benchmarks/bench.py
-
-
-def bench(folder: Path, *arguments: str, goal: float = 3) -> subprocess.CompletedProcess[str]:
-    """bench.py whose first case has another goal."""
-    program = f"""
-import os, sys
-sys.path.insert(0, {str(ROOT / "benchmarks")!r})
-import bench
-assert "numpy" not in sys.modules  # would take no notice of the number of threads
-bench.CASES["b1h16"] = bench.CASES["b1h16"]._replace(goal={goal})
-status = bench.main()
-assert "--blas-threads" not in sys.argv or os.environ["OPENBLAS_NUM_THREADS"] == "2"
-sys.exit(status)
-"""
-    return subprocess.run(
-        [sys.executable, "-c", program, *arguments],
-        cwd=folder,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-    )
-
-
-@pytest.mark.parametrize(("goal", "status"), [(1e-6, 0), (1e6, 1)])
-def test_bench(tmp_path: Path, goal: float, status: int) -> None:
-    arguments = ["--cases", "b1h16,b1h128t1", "--repeats", "2", "--isa", _kernel.SUPPORTED_ISAS[0]]
-    done = bench(tmp_path, *arguments, "--dtype", "both", "--json", goal=goal)
-    assert (done.returncode, done.stderr) == (status, "")
-    report = parse(done.stdout)
-    assert report["met"] is (status == 0)
-    assert report["isa"] == _kernel.SUPPORTED_ISAS[0]
-    assert report["blas_threads"] == 1
-    assert report["load_average"] >= 0
-    assert {c["isa"] for c in report["cases"]} == {_kernel.SUPPORTED_ISAS[0]}
-    assert [(c["name"], c["dtype"], c["met"]) for c in report["cases"]] == [
-        (name, dtype, met)
-        for dtype in ("float32", "float64")
-        for name, met in (("b1h16", status == 0), ("b1h128t1", None))
-    ]
-    done = bench(tmp_path, *arguments, "--blas-threads", "2", goal=goal)
-    assert (done.returncode, done.stderr) == (status, "")
-    assert cpu_name() in done.stdout
-    assert "2 BLAS threads asked for" in done.stdout
-    assert ("MISSED" in done.stdout) is (status == 1)
-    assert done.stdout.endswith(f"goals missed: {status} of 1\n")
-
-
-def test_bench_refuses(tmp_path: Path) -> None:
-    for arguments in (["--isa", "unknown"], ["--cases", "unknown"], ["--repeats", "0"]):
-        done = bench(tmp_path, *arguments)
-        assert (done.returncode, done.stdout) == (2, "")

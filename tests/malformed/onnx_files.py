@@ -161,6 +161,7 @@ def cases() -> Iterator[Case]:
     yield from _node_cases()
     yield from _cycles()
     yield from _chain_cases()
+    yield from _node_sources()
     yield from _bombs()
     yield from _quantized_cases()
 
@@ -323,7 +324,7 @@ def _external() -> Iterator[Case]:
 def _attributes() -> Iterator[Case]:
     wrong: dict[str, tuple[Any, ...]] = {
         "hidden_size": (H + 1, 0, -1, 2**62, "4", [4], 4.5),
-        "direction": ("sideways", "", 1, b"\xff", ["forward"]),
+        "direction": ("sideways", "bidirectional", "", 1, b"\xff", ["forward"]),
         "layout": (2, -1, 0.5, "0"),
         "clip": (0.0, -1.0, float("nan"), float("inf"), "1", [1.0]),
         "input_forget": (2, -1, "1", 0.5),
@@ -369,6 +370,8 @@ def _node_cases() -> Iterator[Case]:
     yield Case("two nodes", FILE, bytes_of([lstm_node(), lstm_node()]), ("2 LSTM nodes", "node"))
     for node in ("nobody", 1, -2, ""):
         yield Case(f"no node {node!r}", FILE, bytes_of([lstm_node()]), (NODE,), {"node": node})
+    yield Case("opset 6", FILE, bytes_of([lstm_node()], opset=6), ("opset 6",))
+    yield Case("layout before opset 14", FILE, bytes_of([lstm_node(layout=1)], opset=13), (NODE,))
     inputs: dict[str, tuple[str, ...]] = {
         "no inputs": (),
         "X alone": ("X",),
@@ -455,6 +458,38 @@ def _chain_cases() -> Iterator[Case]:
     for what, chain in steps.items():
         words = (NODE, "X" if what == "of the input" else "W")
         yield Case(f"W {what}", FILE, _chain(*chain, **numbers), words)
+
+
+def _node_sources() -> Iterator[Case]:
+    """W made by one node of W0, which cannot be followed, or stands for far too much."""
+    cell = helper.make_tensor("values", TensorProto.FLOAT, [1], [1.0])
+    place = helper.make_tensor("i", TensorProto.INT64, [1], [0])
+    steps: dict[str, tuple[Any, ...]] = {
+        "a sparse constant": (
+            "Constant",
+            [],
+            ["W"],
+            {"sparse_value": helper.make_sparse_tensor(cell, place, [1, 4 * H, I])},
+        ),
+        "a constant of a text": ("Constant", [], ["W"], {"value_string": "W"}),
+        "a constant of two": ("Constant", [], ["W"], {"value_int": 1, "value_float": 1.0}),
+        "expanded to terabytes": ("Expand", ["W0", "tall"], ["W"], {}),
+        "filled to terabytes": ("ConstantOfShape", ["large"], ["W"], {}),
+        "gathered to terabytes": ("Gather", ["W0", "indices"], ["W"], {}),
+        "split into none": ("Split", ["W0"], ["W"], {"num_outputs": 0}),
+        "without a scale": ("DequantizeLinear", ["W0"], ["W"], {}),
+        "a shape": ("Shape", ["X"], ["W"], {}),
+        "with an unknown attribute": ("Identity", ["W0"], ["W"], {"by": 2}),
+        "of too many inputs": ("Identity", ["W0", "R"], ["W"], {}),
+        "a second output": ("Identity", ["W0"], ["V", "W"], {}),
+    }
+    tensors = {
+        "tall": np.array([2**40, 1, 1, 1]),
+        "large": np.array([2**40, 2**22]),
+        "indices": np.zeros((2**16, 9), np.int64),
+    }
+    for what, step in steps.items():
+        yield Case(f"W {what}", FILE, _chain(step, **tensors), (NODE, "X" if what == "a shape" else "W"))
 
 
 def _bombs() -> Iterator[Case]:

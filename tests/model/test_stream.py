@@ -10,12 +10,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from parity import BATCH, HIDDEN, INPUT, TIME, assert_same_as_plain, bits, flat, out_arrays, outcome, variants
 from support import (
     DTYPES,
     FP_FLAGS,
     FP_FLUSH,
     FP_MASKS,
     FP_UPWARD,
+    as_backend,
     assert_close,
     assert_same_bits,
     awkward_arrays,
@@ -25,6 +27,7 @@ from support import (
     random_case,
     random_net,
 )
+from variants import assert_nearly_same, make
 
 from lstm import LSTM, Stream, _kernel
 
@@ -63,36 +66,6 @@ def test_steps_and_chunks_give_the_bits_of_the_sequence(
     assert_same_bits(stream.C, C_n)
 
 
-@pytest.mark.parametrize("batch", [None, 3])
-def test_the_numpy_backend_streams_too(batch: int | None) -> None:
-    rng = np.random.default_rng(2)
-    native = random_net(rng, 4, 6, np.float64)
-    readable = LSTM.from_state_dict(native.state_dict(), backend="numpy")
-    X = one_row(rng.standard_normal((batch or 1, 5, 4)), batch)
-    streams = native.stream(batch), readable.stream(batch)
-    for t in range(3):
-        steps = [stream.step(X[..., t, :]) for stream in streams]
-        assert_close(steps[0], steps[1])
-    chunks = [stream.run(X[..., 3:, :]) for stream in streams]
-    assert_close(chunks[0], chunks[1])
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("batch", [None, 3])
-def test_awkward_arrays(batch: int | None, dtype: Any) -> None:
-    rng = np.random.default_rng(3)
-    net = random_net(rng, 4, 6, dtype)
-    x = one_row(rng.standard_normal((batch or 1, 4)).astype(dtype), batch)
-    expected = net.stream(batch).step(x)
-    for name, value in awkward_arrays(x):
-        stream = net.stream(batch)
-        assert_same_bits(stream.step(value), expected, name)
-        strided = np.zeros((*expected.shape[:-1], 2 * expected.shape[-1]), dtype)[..., ::2]
-        stream.reset()
-        assert stream.step(value, strided) is strided
-        assert_same_bits(strided, expected, name)
-
-
 def test_out_may_be_the_input_or_the_state() -> None:
     rng = np.random.default_rng(4)
     net = random_net(rng, 6, 6, np.float32)
@@ -104,32 +77,6 @@ def test_out_may_be_the_input_or_the_state() -> None:
     stream = net.stream()
     assert_same_bits(stream.step(x, x), first)
     assert_same_bits(stream.step(stream.h[0], stream.h[0]), expected)
-
-
-def test_reset_starts_anew() -> None:
-    rng = np.random.default_rng(5)
-    net = random_net(rng, 4, 6, np.float32)
-    stream = net.stream(2)
-    x = rng.standard_normal((2, 4)).astype(np.float32)
-    first = stream.step(x)
-    assert stream.step(x).tobytes() != first.tobytes()
-    stream.reset()
-    assert not stream.h.any()
-    assert not stream.C.any()
-    assert_same_bits(stream.step(x), first)
-
-
-@pytest.mark.parametrize("backend", ["native", "numpy"])
-def test_new_weights_count_from_the_next_step(backend: Any) -> None:
-    rng = np.random.default_rng(6)
-    net = random_net(rng, 4, 6, np.float64, backend=backend)
-    other = random_net(rng, 4, 6, np.float64)
-    x = rng.standard_normal(4)
-    stream = net.stream()
-    stream.step(x)
-    h, C = stream.h[0].copy(), stream.C[0].copy()
-    net.load_state_dict(other.state_dict())
-    assert_close(stream.step(x), other.forward(x, h, C)[0])
 
 
 WRONG: list[tuple[str, Callable[[Stream], Any], type[Exception], str]] = [
@@ -272,3 +219,238 @@ def test_two_threads_in_one_stream_are_told() -> None:
     assert told.is_set()
     assert not others
     assert stream.step(x).shape == (1024,)
+
+
+def streamed(net: LSTM, batch_size: int | None, X: np.ndarray, h: np.ndarray, C: np.ndarray) -> Any:
+    """Y by two steps, a chunk of none, a chunk and a step of a batch of rows or of one; then the states."""
+    stream = net.stream(batch_size)
+    stream.h[...], stream.C[...] = h, C
+    time = X.shape[-2]
+    Y = [stream.step(X[..., t, :])[..., np.newaxis, :] for t in (0, 1)]
+    Y += [stream.run(X[..., :0, :]), stream.run(X[..., 2 : time - 1, :])]
+    out = np.full(Y[0][..., 0, :].shape, np.nan, net.dtype)
+    assert stream.step(X[..., -1, :], out=out) is out
+    return np.concatenate([*Y, out[..., np.newaxis, :]], axis=-2), stream.h, stream.C
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("batch_size", [None, 1, 2, 7, 17])
+@pytest.mark.parametrize(("input_size", "hidden_size"), [(1, 1), (3, 18), (5, 33)])
+def test_streams(input_size: int, hidden_size: int, batch_size: int | None, dtype: type) -> None:
+    """A stream on either backend gives what the whole sequence gives at once."""
+    rng = np.random.default_rng(40)
+    net = random_net(rng, input_size, hidden_size, dtype)
+    X, h0, C0 = random_case(rng, batch_size or 1, TIME, input_size, hidden_size, dtype)
+    if batch_size is None:
+        X, h0, C0 = X[0], h0[0], C0[0]
+    for name, variant in variants(net):
+        found = flat(streamed(variant, batch_size, X, h0, C0))
+        whole = flat(variant.forward_sequence(X, h0[np.newaxis], C0[np.newaxis], return_state=True))
+        for actual, expected in zip(found, whole, strict=True):
+            if name == "numpy":
+                assert_close(actual, expected, name)
+            else:
+                assert_same_bits(actual, expected, name)
+        assert_close(found[0], as_backend(net, "numpy").forward_sequence(X, h0, C0), name)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("batched", [True, False])
+def test_awkward_arrays_for_streams(batched: bool, dtype: type) -> None:
+    rng = np.random.default_rng(41)
+    net = random_net(rng, INPUT, 18, dtype)
+    X = random_case(rng, BATCH, TIME, INPUT, 18, dtype)[0]
+    if not batched:
+        X = X[0]
+
+    def step(net: LSTM, value: Any) -> Any:
+        stream = net.stream(BATCH if batched else None)
+        return stream.step(value), stream.h, stream.C
+
+    assert_same_as_plain(step, net, X[..., 0, :].copy())
+    assert_same_as_plain(lambda net, value: net.stream(BATCH if batched else None).run(value), net, X)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("batched", [True, False])
+def test_out_of_a_stream(batched: bool, dtype: type) -> None:
+    rng = np.random.default_rng(42)
+    net = random_net(rng, 17, 17, dtype)
+    x = random_case(rng, BATCH, 1, 17, 17, dtype)[0][:, 0]
+    if not batched:
+        x = x[0]
+    for _, variant in variants(net):
+        wanted = variant.stream(BATCH if batched else None).step(x)
+        for name, make_out in out_arrays(wanted.shape, dtype):
+            if not batched and name == "strided on the first axis":
+                continue
+            out = make_out()
+            stream = variant.stream(BATCH if batched else None)
+            assert stream.step(x, out=out) is out
+            assert_same_bits(out.copy(), wanted, name)
+            assert_same_bits(stream.h.reshape(wanted.shape), wanted, name)
+        memory = x.copy()
+        variant.stream(BATCH if batched else None).step(memory, out=memory)
+        assert_same_bits(memory, wanted, "out is x")
+
+
+WRONG_STEPS: list[tuple[int | None, str, Any, dict[str, Any]]] = [
+    *((None, "step", np.ones(shape), {}) for shape in ((), (0,), (INPUT + 1,), (INPUT, 1), (1, INPUT))),
+    *((2, "step", np.ones(shape), {}) for shape in ((INPUT,), (1, INPUT), (3, INPUT), (2, INPUT + 1))),
+    *((None, "run", np.ones(shape), {}) for shape in ((INPUT,), (4, INPUT + 1), (1, 4, INPUT))),
+    *((2, "run", np.ones(shape), {}) for shape in ((4, INPUT), (1, 4, INPUT), (3, 4, INPUT), (2, 4, 1))),
+    *((None, method, wrong, {}) for method in ("step", "run") for wrong in (None, "text", [[1.0], 2.0])),
+    (None, "step", np.ones(INPUT, complex), {}),
+    (2, "run", np.full((2, 4, INPUT), "1"), {}),
+    (None, "step", np.ma.ones(INPUT), {}),
+    (None, "step", np.ones(INPUT), {"out": np.ones(HIDDEN + 1)}),
+    (None, "step", np.ones(INPUT), {"out": np.ones((1, HIDDEN))}),
+    (None, "step", np.ones(INPUT), {"out": np.ones(HIDDEN, np.float32)}),
+    (None, "step", np.ones(INPUT), {"out": np.broadcast_to(1.0, HIDDEN)}),
+    (None, "step", np.ones(INPUT), {"out": [0.0] * HIDDEN}),
+    (2, "step", np.ones((2, INPUT)), {"out": np.ones(HIDDEN)}),
+]
+
+
+@pytest.mark.parametrize(("batch_size", "method", "value", "options"), WRONG_STEPS)
+def test_wrong_input_of_a_stream(
+    batch_size: int | None, method: str, value: Any, options: dict[str, Any]
+) -> None:
+    """The same exception on both backends; the state and `out` are as before."""
+    net = random_net(np.random.default_rng(43), INPUT, HIDDEN, np.float64)
+    before = bits(options.get("out"))
+    outcomes = set()
+    for _, variant in variants(net):
+        stream = variant.stream(batch_size)
+        stream.h[...], stream.C[...] = 0.25, 0.5
+        outcomes.add(outcome(getattr(stream, method), value, **options))
+        assert (stream.h == 0.25).all()
+        assert (stream.C == 0.5).all()
+        assert bits(options.get("out")) == before
+    ((kind, message),) = outcomes
+    assert kind in ("ValueError", "TypeError"), message
+    assert ("out" if options else "x" if method == "step" else "X") in message
+
+
+def test_new_weights_count_from_the_next_step_on() -> None:
+    rng = np.random.default_rng(44)
+    net = random_net(rng, INPUT, HIDDEN, np.float64)
+    other = random_net(rng, INPUT, HIDDEN, np.float64)
+    X = random_case(rng, 1, 2, INPUT, HIDDEN, np.float64)[0][0]
+    for _, variant in variants(net):
+        stream = variant.stream()
+        h, C = variant.forward(X[0], np.zeros(HIDDEN), np.zeros(HIDDEN))
+        assert_same_bits(stream.step(X[0]), h)
+        variant.load_state_dict(other.state_dict())
+        assert_same_bits(stream.step(X[1]), variant.forward(X[1], h, C)[0])
+
+
+def test_a_stream_starts_again_after_reset() -> None:
+    rng = np.random.default_rng(45)
+    net = random_net(rng, INPUT, HIDDEN, np.float64)
+    X = random_case(rng, 2, TIME, INPUT, HIDDEN, np.float64)[0]
+    for _, variant in variants(net):
+        stream = variant.stream(2)
+        first = stream.run(X)
+        assert not np.array_equal(stream.run(X), first)
+        stream.reset()
+        assert not stream.h.any()
+        assert not stream.C.any()
+        assert_same_bits(stream.run(X), first)
+
+
+@pytest.mark.parametrize("backend", ["native", "numpy"])
+def test_steps_of_layers_from_awkward_arrays(backend: Any) -> None:
+    """What comes out is h of the last layer, by whichever way the step is done."""
+    _, mixture = make("one-direction mixture", np.float64, 4)
+    net = mixture.net(backend=backend)
+    x, state = mixture.X[:, 0].copy(), (mixture.h0, mixture.C0)
+    Y, (h_n, C_n) = net.forward_sequence(mixture.X[:, :1], *state, return_state=True)
+    same = assert_same_bits if backend == "native" else assert_nearly_same
+    for what, array in awkward_arrays(x):
+        stream = net.stream(4)
+        stream.state = state
+        same(stream.step(array), Y[:, 0])
+        assert_same_bits(stream.step(x, np.empty((9, 4)).T), net.forward(x, h_n, C_n)[0][-1], what)
+        h, C = net.forward(array, *state)
+        same(h, h_n)
+        same(C, C_n)
+
+
+@pytest.mark.parametrize("backend", ["native", "numpy"])
+def test_a_saved_state_stays_as_it_was(backend: Any) -> None:
+    _, mixture = make("one-direction mixture", np.float32, 4)
+    stream = mixture.net(backend=backend).stream(4)
+    stream.run(mixture.X[:, :2])
+    saved = stream.state
+    kept = [array.copy() for array in saved]
+    first = stream.run(mixture.X[:, 2:])
+    for array, before in zip(saved, kept, strict=True):
+        assert_same_bits(array, before)
+    stream.state = saved
+    for array in saved:
+        array += 1
+    assert_same_bits(stream.run(mixture.X[:, 2:]), first)
+
+
+@pytest.mark.parametrize("backend", ["native", "numpy"])
+def test_rows_of_a_stream_are_reset(backend: str) -> None:
+    _, mixture = make("one-direction mixture", np.float32, 4)
+    net = mixture.net(backend=backend)
+    stream = net.stream(4)
+    stream.run(mixture.X)
+    h, C = stream.state
+    for rows, picked in ((2, [2]), ([0, 3], [0, 3]), (np.array([False, True, False, False]), [1])):
+        stream.state = (h, C)
+        stream.reset(rows)
+        for found, before in ((stream.h, h), (stream.C, C)):
+            assert not found[:, picked].any()
+            others = [row for row in range(4) if row not in picked]
+            assert_same_bits(found[:, others], before[:, others])
+    with pytest.raises(IndexError):
+        stream.reset(4)
+    with pytest.raises(IndexError, match="no batch"):
+        net.stream().reset(0)
+    stream.reset()
+    assert not stream.h.any()
+    assert not stream.C.any()
+
+
+@pytest.mark.parametrize("backend", ["native", "numpy"])
+def test_a_wrong_state_changes_nothing(backend: str) -> None:
+    _, mixture = make("one-direction mixture", np.float64, 4)
+    stream = mixture.net(backend=backend).stream(4)
+    stream.run(mixture.X)
+    h, C = stream.state
+    for wrong, error in (
+        ((h + 1, C[:, :3]), ValueError),
+        ((C, h), ValueError),
+        ((h + 1, C.astype(complex)), TypeError),
+        (h, TypeError),
+        (None, TypeError),
+    ):
+        with pytest.raises(error):
+            stream.state = wrong
+        assert_same_bits(stream.h, h)
+        assert_same_bits(stream.C, C)
+    again = pickle.loads(pickle.dumps(stream))
+    assert_same_bits(again.run(mixture.X), stream.run(mixture.X))
+
+
+def test_threads_with_a_stream_each() -> None:
+    """Several threads, one net and its weights once, one stream each: what each gives alone."""
+    _, mixture = make("one-direction mixture", np.float32, 6, time=200)
+    net = mixture.net()
+    results: dict[int, np.ndarray] = {}
+
+    def work(row: int) -> None:
+        stream = net.stream()
+        results[row] = np.stack([stream.step(x) for x in mixture.X[row]])
+
+    threads = [threading.Thread(target=work, args=(row,)) for row in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for row in range(6):
+        assert_same_bits(results[row], net.forward_sequence(mixture.X[row]))

@@ -1,0 +1,175 @@
+"""`lstm info`: the machine, and every LSTM of a file."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from command_files import (
+    ENDINGS,
+    LSTM_KEYS,
+    OPTIONS,
+    PICKED_BY,
+    VARIANTS,
+    features,
+    listed,
+    needs,
+    net_of,
+    run_on,
+    same_net,
+    saved,
+    several,
+    spoil,
+)
+from command_line import check_refusal, run, run_json
+from support import assert_same_bits
+
+import lstm
+from lstm.commands import info
+
+
+def test_the_machine(capsys: pytest.CaptureFixture[str]) -> None:
+    status, report = run_json(capsys, "info")
+    assert status == 0
+    facts = lstm.show_config("dict")
+    assert report == {**facts, "cpu": report["cpu"]}
+    assert report["cpu"]
+    status, out, err = run(capsys, "info")
+    assert (status, err) == (0, "")
+    assert out.splitlines()[:4] == [
+        f"lstm    {lstm.__version__}",
+        f"python  {facts['python']}",
+        f"numpy   {facts['numpy']}",
+        f"isa     {facts['isa']}",
+    ]
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_model_is_told(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, variant: str, ending: str
+) -> None:
+    needs(ending)
+    if ending == "onnx" and variant == "projection":
+        pytest.skip("ONNX has no projection")
+    path = saved(tmp_path, variant, ending)
+    net = lstm.load(path)
+    status, report = run_json(capsys, "info", path)
+    assert status == 0
+    assert report.keys() == {"model", "more", "lstms"}
+    assert (report["model"], report["more"]) == (str(path), 0)
+    found = report["lstms"][0]
+    assert found.keys() == {"option", "value", "error", "lstm"}
+    assert found["error"] is None
+    told = found["lstm"]
+    assert told.keys() == LSTM_KEYS
+    for name in OPTIONS[:-1]:
+        assert told[name] == getattr(net, name), name
+    activations = None if net.activations is None else [listed(a) for a in net.activations]
+    assert told["activations"] == activations
+    assert (told["dtype"], told["net"]) == ("float32", repr(net))
+    assert told["output_size"] == net.forward_sequence(np.zeros((1, 3))).shape[1]
+    kept = {name: a.shape for name, a in net.state_dict().items() if not name.startswith("bias_hh")}
+    shapes = {
+        f"{kind.replace('bias', 'bias_ih')}_{layer['name']}": tuple(shape)
+        for layer in told["layers"]
+        for kind, shape in layer["shapes"].items()
+    }
+    assert shapes == kept
+    assert told["parameters"] == sum(map(math.prod, kept.values()))
+    assert told["parameters"] == sum(layer["parameters"] for layer in told["layers"])
+    status, out, err = run(capsys, "info", path)
+    assert (status, err) == (0, "")
+    assert repr(net) in out.splitlines()
+    assert f"{told['parameters']:,} parameters" in out.splitlines()
+    assert all(str(shape) in out for shape in kept.values())
+
+
+@pytest.mark.parametrize("ending", PICKED_BY)
+def test_every_lstm_of_a_file_is_told(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, ending: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, nets = several(tmp_path, ending)
+    status, report = run_json(capsys, "info", path)
+    assert status == 0
+    assert {one["value"] for one in report["lstms"]} == set(nets)
+    for one in report["lstms"]:
+        assert one["option"] == PICKED_BY[ending]
+        net = nets[one["value"]]
+        assert (one["lstm"]["input_size"], one["lstm"]["hidden_size"]) == (net.input_size, net.hidden_size)
+        status, alone = run_json(capsys, "info", path, f"--{one['option']}", one["value"])
+        assert status == 0
+        assert alone["lstms"] == [one]
+    status, out, _ = run(capsys, "info", path)
+    assert out.splitlines()[0] == f"model: {path}, 2 LSTMs"
+    for value, net in nets.items():
+        assert f"--{PICKED_BY[ending]} {value}\n{net!r}\n" in out
+    # In an .onnx file all together come first, here in vain.
+    monkeypatch.setattr(info, "LONGEST_LISTING", 1 + (ending == "onnx"))
+    status, report = run_json(capsys, "info", path)
+    assert (len(report["lstms"]), report["more"]) == (1, 1)
+    assert run(capsys, "info", path)[1].splitlines()[-1] == "and 1 more"
+
+
+def test_layers_of_one_net_are_told_as_one_and_alone(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    needs("onnx")
+    path = saved(tmp_path, "deep", "onnx")
+    _, report = run_json(capsys, "info", path)
+    whole, *layers = report["lstms"]
+    assert (whole["option"], whole["value"], whole["lstm"]["num_layers"]) == (None, None, 3)
+    assert [(one["option"], one["value"]) for one in layers] == [("node", f"lstm_{k}") for k in range(3)]
+    _, out, _ = run(capsys, "info", path)
+    assert out.splitlines()[0] == f"model: {path}, 3 LSTMs, which are the layers of one net"
+
+
+def test_an_lstm_that_cannot_be_loaded_is_told(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    path, _ = several(tmp_path, "onnx")
+    spoil(path, "encoder/lstm_0")
+    status, report = run_json(capsys, "info", path)
+    assert status == 0
+    bad, good = report["lstms"]
+    assert bad["lstm"] is None
+    assert "colour" in bad["error"]
+    assert good["lstm"]["hidden_size"] == 2
+    status, out, err = run(capsys, "info", path)
+    assert (status, err) == (0, "")
+    assert "cannot be loaded: " in out
+    spoil(path, "decoder/lstm_0")
+    check_refusal(*run(capsys, "info", path), ["both.onnx", "colour"])
+
+
+def test_a_number_is_a_name_first(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """Old exporters name outputs by numbers."""
+    import_onnx = pytest.importorskip("onnx")
+    path, nets = several(tmp_path, "onnx")
+    _, report = run_json(capsys, "info", path, "--node", "1")
+    assert report["lstms"][0]["lstm"]["hidden_size"] == nets["decoder/lstm_0"].hidden_size
+    _, report = run_json(capsys, "info", path, "--node=-2")
+    assert report["lstms"][0]["lstm"]["hidden_size"] == nets["encoder/lstm_0"].hidden_size
+    model = import_onnx.load(path)
+    next(node for node in model.graph.node if node.name == "encoder/lstm_0").name = "1"
+    import_onnx.save(model, path)
+    _, report = run_json(capsys, "info", path, "--node", "1")
+    assert report["lstms"][0]["lstm"]["hidden_size"] == nets["encoder/lstm_0"].hidden_size
+
+
+@pytest.mark.usefixtures("quick")
+def test_external_data_is_read_where_asked_for(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    net, path = net_of("deep"), saved(tmp_path, "deep", "onnx")
+    onnx.save(onnx.load(path), path, save_as_external_data=True, size_threshold=0, location="net.data")
+    check_refusal(*run(capsys, "info", path), ["net.onnx", "external_data"])
+    status, report = run_json(capsys, "info", path, "--external-data")
+    assert (status, len(report["lstms"])) == (0, 4)
+    _, report = run_json(capsys, "info", path, "--external-data", "--node", "1")
+    assert report["lstms"][0]["lstm"]["input_size"] == 5
+    X = features(9, 3)
+    Y, _ = run_on(capsys, tmp_path, path, X, "--external-data")
+    assert_same_bits(Y, net.forward_sequence(X))
+    assert run(capsys, "convert", path, tmp_path / "b.npz", "--external-data")[0] == 0
+    same_net(lstm.load(tmp_path / "b.npz"), net)
+    assert run(capsys, "compare", path, "--external-data")[0] == 0

@@ -1,0 +1,166 @@
+"""Several ONNX nodes: which are the layers of one net."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from onnx_models import H, I, chain, model, weights
+from support import assert_same_bits
+
+from lstm import LSTM, FormatError
+
+onnx = pytest.importorskip("onnx")
+from onnx import helper, numpy_helper  # noqa: E402
+
+
+def two_nodes(
+    between: list[Any],
+    first: dict[str, Any] | None = None,
+    second: dict[str, Any] | None = None,
+    width: int = 2 * H,
+) -> Any:
+    """Two bidirectional nodes, `between` leading from Y (T, D, B, H) to v."""
+    arrays = {f"{name}{k}": a for k in (0, 1) for name, a in weights(k, 2).items() if name in ("W", "R", "B")}
+    arrays["W1"] = np.random.default_rng(5).uniform(-1, 1, (2, 4 * H, width)).astype(np.float32)
+    arrays |= {"side": np.array([0, 0, -1]), "fixed": np.array([5, 2, 2 * H]), "one": np.array([1])}
+    options = {"hidden_size": H, "direction": "bidirectional"}
+    attributes = [{**options, **(given or {})} for given in (first, second)]
+    lengths = [given.pop("lengths", "") for given in attributes]
+    has_bias = [given.pop("bias", True) for given in attributes]
+    nodes = [
+        helper.make_node(
+            "LSTM", ["v" if k else "X", f"W{k}", f"R{k}", f"B{k}" if has_bias[k] else "", lengths[k]],
+            ["Z" if k else "Y"], name=f"node{k}", **attributes[k],
+        )
+        for k in (0, 1)
+    ]  # fmt: skip
+    return model([nodes[0], *between, nodes[1]], arrays, opset=15)
+
+
+TURNED = {"perm": [0, 2, 1, 3]}
+SIDE_BY_SIDE = chain(("Transpose", TURNED), ("Reshape", {}, "side"))
+
+
+@pytest.mark.parametrize(
+    ("between", "layouts"),
+    [
+        (SIDE_BY_SIDE, (0, 0)),
+        (chain(("Identity", {}), ("Dropout", {}), ("Transpose", TURNED), ("Reshape", {}, "side")), (0, 0)),
+        (chain(("Transpose", TURNED), ("Reshape", {}, "fixed")), (0, 0)),
+        (chain(("Reshape", {}, "side")), (1, 1)),
+        (chain(("Transpose", {"perm": [2, 0, 1, 3]}), ("Reshape", {}, "side")), (0, 1)),
+        (
+            [
+                helper.make_node("Split", ["Y"], ["a4", "b4"], axis=1),
+                helper.make_node("Squeeze", ["a4", "one"], ["a"]),
+                helper.make_node("Squeeze", ["b4", "one"], ["b"]),
+                helper.make_node("Concat", ["a", "b"], ["v"], axis=2),
+            ],
+            (0, 0),
+        ),
+    ],
+)  # fmt: skip
+def test_what_is_a_stack(between: list[Any], layouts: tuple[int, int]) -> None:
+    whole = two_nodes(between, *({"layout": layout} for layout in layouts))
+    net = LSTM.from_onnx(whole)
+    assert net.num_layers == 2
+    for k in range(2):
+        for name, array in LSTM.from_onnx(whole, k).state_dict().items():
+            assert_same_bits(net.state_dict()[name.replace("_l0", f"_l{k}")], array, name)
+
+
+NO_STACKS = {
+    "directions one after the other": (two_nodes(chain(("Reshape", {}, "side"))), "another arrangement"),
+    "time and batch swapped": (
+        two_nodes(chain(("Transpose", {"perm": [2, 0, 1, 3]}), ("Reshape", {}, "side"))),
+        "another arrangement",
+    ),
+    "backward before forward": (
+        two_nodes(
+            [
+                helper.make_node("Split", ["Y"], ["a4", "b4"], axis=1),
+                helper.make_node("Squeeze", ["a4", "one"], ["a"]),
+                helper.make_node("Squeeze", ["b4", "one"], ["b"]),
+                helper.make_node("Concat", ["b", "a"], ["v"], axis=2),
+            ]
+        ),
+        "another arrangement",
+    ),
+    "a sum between": (
+        two_nodes(
+            [
+                *chain(("Transpose", TURNED), ("Reshape", {}, "side"))[:1],
+                helper.make_node("Reshape", ["step0", "side"], ["rows"]),
+                helper.make_node("Add", ["rows", "rows"], ["v"]),
+            ]
+        ),
+        "do not take each other's outputs|another arrangement",
+    ),
+    "the input beside it": (
+        two_nodes(
+            [
+                *chain(("Transpose", TURNED), ("Reshape", {}, "side"))[:1],
+                helper.make_node("Reshape", ["step0", "side"], ["rows"]),
+                helper.make_node("Concat", ["rows", "X"], ["v"], axis=2),
+            ],
+            width=2 * H + I,
+        ),
+        "more than the outputs of one",
+    ),
+    "not the outputs": (two_nodes([helper.make_node("Identity", ["X"], ["v"])], width=I), "do not take"),
+    "a circle": (two_nodes([helper.make_node("Identity", ["Z"], ["v"])]), "do not take|another arrangement"),
+    "an unknown operator": (
+        two_nodes([helper.make_node("Identity", ["Y"], ["v"], domain="x")]),
+        "do not take",
+    ),
+    "other directions": (two_nodes(SIDE_BY_SIDE, {}, {"direction": "reverse"}), "differ in direction"),
+    "other activations": (
+        two_nodes(SIDE_BY_SIDE, {}, {"activations": ["Sigmoid", "Tanh", "Relu"] * 2}),
+        "differ in activations",
+    ),
+    "another clip": (two_nodes(SIDE_BY_SIDE, {"clip": 1.0}, {"clip": 2.0}), "differ in clip"),
+    "coupled gates": (two_nodes(SIDE_BY_SIDE, {"input_forget": 1}), "differ in input_forget"),
+    "biases of one": (two_nodes(SIDE_BY_SIDE, {}, {"bias": False}), "differ in biases"),
+    "lengths of one": (two_nodes(SIDE_BY_SIDE, {"lengths": "one"}), "differ in sequence_lens"),
+    "in training": (
+        two_nodes([*SIDE_BY_SIDE[:1], helper.make_node("Reshape", ["step0", "side"], ["w"]),
+                   helper.make_node("Constant", [], ["yes"], value_int=1),
+                   helper.make_node("Dropout", ["w", "", "yes"], ["v"])]),
+        "another arrangement",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NO_STACKS)
+def test_what_is_no_stack(name: str) -> None:
+    """The error says why, and lists the nodes by name and shape; each can be had by itself."""
+    whole, why = NO_STACKS[name]
+    with pytest.raises(FormatError, match=why) as caught:
+        LSTM.from_onnx(whole)
+    assert "2 LSTM nodes" in str(caught.value)
+    assert "pick one by node=: 'node0' (input_size=3, hidden_size=4, bidirectional), 'node1' (" in str(
+        caught.value
+    )
+    assert LSTM.from_onnx(whole, "node0").input_size == I
+
+
+def test_every_layer_is_checked() -> None:
+    whole = two_nodes(SIDE_BY_SIDE, {}, {"hidden_size": H + 1})
+    with pytest.raises(FormatError, match="node 'node1' has hidden_size 5, but R of shape"):
+        LSTM.from_onnx(whole)
+
+
+def test_layers_of_other_sizes_are_no_stack() -> None:
+    whole = two_nodes(SIDE_BY_SIDE, {}, {"hidden_size": H + 1})
+    for tensor in whole.graph.initializer:
+        if tensor.name in ("W1", "R1", "B1"):
+            array = numpy_helper.to_array(tensor)
+            rows = [(0, 0)] * array.ndim
+            rows[1] = (0, 8 if tensor.name == "B1" else 4)
+            if tensor.name == "R1":
+                rows[2] = (0, 1)
+            tensor.CopyFrom(numpy_helper.from_array(np.pad(array, rows), tensor.name))
+    with pytest.raises(FormatError, match=r"differ in hidden_size.*hidden_size=5"):
+        LSTM.from_onnx(whole)
