@@ -156,6 +156,7 @@ class Conversions:
         node: str | int | None = None,
         *,
         external_data: bool = False,
+        initial_states: Literal["raise", "drop"] = "raise",
         dtype: DTypeLike | None = None,
         backend: Literal["native", "numpy"] = "native",
     ) -> Self:
@@ -167,14 +168,17 @@ class Conversions:
             A model, in which the node may be among others, within branches and within functions.
             Its weights are initializers or constants, rearranged at most; float16 and bfloat16 are
             widened to float32, quantized ones dequantized. Initial states and lengths are taken from
-            the calls of the net, whatever the model has for them; X is (B, T, I) always. Several
-            nodes of which each takes the outputs of the one before, the directions side by side and
-            nothing else between, are the layers of one net.
+            the calls of the net; X is (B, T, I) always. Several nodes of which each takes the outputs of
+            the one before, the directions side by side and nothing else between, and none of which
+            starts from another one's states, are the layers of one net.
         node : str or int, optional
             The node's name, the name of one of its outputs, or its number: one node of several.
             Needed if they are not the layers of one net.
         external_data : bool
             Whether weights may be read from other files: regular ones in the folder of the model.
+        initial_states : {"raise", "drop"}
+            What to do with constant initial states that are not zero, and constant lengths: raise, or
+            leave them to the calls of the net; `lstm.tensors` gives them.
         dtype, backend
             As for `from_state_dict`.
 
@@ -205,7 +209,7 @@ class Conversions:
         """
         from .formats import onnx
 
-        return cls._from_parts(onnx.read(source, node, external_data), dtype, backend)
+        return cls._from_parts(onnx.read(source, node, external_data, initial_states), dtype, backend)
 
     @classmethod
     def from_keras(

@@ -11,6 +11,7 @@ from ...core.weights import Parts
 from ..errors import FormatError
 from . import stack
 from .constants import Constants
+from .initial import check_choice, check_layer_states, check_states
 from .model import Model, NodeSite, parse
 from .node import Attributes, read_arrays, read_attributes, read_sizes, to_state_dict
 from .writer import write
@@ -20,11 +21,17 @@ __all__ = ["names", "nodes", "read", "write"]
 MOST_LISTED = 10
 
 
-def read(source: Any, node: str | int | None = None, external_data: bool = False) -> Parts:
-    """The net of the LSTM nodes of a model, a path or a ModelProto, or of the one that `node` picks."""
+def read(
+    source: Any, node: str | int | None = None, external_data: bool = False, initial_states: str = "raise"
+) -> Parts:
+    """The net of the LSTM nodes of a model, a path or a ModelProto, or of the one that `node` picks.
+
+    Constant states and lengths that change what it computes raise, unless `initial_states` is "drop".
+    """
+    check_choice(initial_states)
     if node is not None and (isinstance(node, bool) or not isinstance(node, int | str)):
         raise TypeError(f"node is {node!r}, but must be a name or a number")
-    where, layers, options = _layers(source, node, external_data)
+    where, layers, options = _layers(source, node, external_data, initial_states)
     state: dict[str, np.ndarray] = {}
     for k, arrays in enumerate(layers):
         state |= to_state_dict(arrays, k)
@@ -50,7 +57,7 @@ def _names(site: NodeSite) -> tuple[str, ...]:
 
 
 def _layers(
-    source: Any, node: str | int | None, external_data: bool
+    source: Any, node: str | int | None, external_data: bool, initial_states: str
 ) -> tuple[str, list[dict[str, np.ndarray]], dict[str, Any]]:
     """Name, arrays of every layer, and options; the model itself is let go before they are rearranged."""
     model = parse(source, external_data)
@@ -60,7 +67,10 @@ def _layers(
         layers = []
         for site, attributes in picked:
             where = f"{model.where}: node {site.name!r}"
-            layers.append(read_arrays(where, site, attributes, Constants(model, where)))
+            constants = Constants(model, where)
+            layers.append(read_arrays(where, site, attributes, constants))
+            H = layers[-1]["R"].shape[2]
+            check_states(where, site, attributes, H, constants, initial_states)
         return where, layers, picked[0][1].options
     except (FormatError, MemoryError):
         raise
@@ -78,6 +88,8 @@ def _pick(model: Model, sites: list[NodeSite], node: str | int | None) -> list[t
         attributes = [_attributes(model, site) for site in sites]
         try:
             ordered = stack.order(model, sites, attributes)
+            for k in ordered[1:]:
+                check_layer_states(sites[k])
         except FormatError as error:
             raise FormatError(
                 f"{model.where} has {len(sites)} LSTM nodes that are no layers of one net ({error}); pick "

@@ -151,6 +151,11 @@ class Constants:
             self._computed_bytes += result.nbytes
         return result
 
+    def fill(self, scope: Scope, node: Any) -> np.ndarray:
+        """The value, (1,), that a ConstantOfShape fills an array with, whatever its shape."""
+        value = scope.attributes(node).get("value")
+        return np.zeros(1, np.float32) if value is None else self._tensor(node.name, value)
+
     def _constant(self, scope: Scope, name: str, node: Any) -> np.ndarray:
         """The value of a Constant node, in any of its forms."""
         attributes = scope.attributes(node)

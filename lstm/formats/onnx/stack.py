@@ -20,6 +20,7 @@ from .operators import OPERATORS
 
 # Pairs of T and B that no arrangement but the right one suits both of.
 SIZES = ((3, 2), (2, 5))
+MOST_PLACES = 10_000  # that a value may depend on, to be told of what
 LARGEST = 1 << 21  # elements; float32 has a number for each
 
 
@@ -48,7 +49,7 @@ def _below(sites: Sequence[NodeSite]) -> list[int | None]:
     }
     below: list[int | None] = []
     for site in sites:
-        reached = set(map(outputs.get, _sources(site.scope, site.node.input[0] if site.node.input else "")))
+        reached = set(map(outputs.get, sources(site.scope, site.node.input[0] if site.node.input else "")))
         taken = reached - {None}
         if len(taken) > 1 or (taken and None in reached):
             raise FormatError(f"{site.name!r} takes more than the outputs of one of them")
@@ -56,7 +57,7 @@ def _below(sites: Sequence[NodeSite]) -> list[int | None]:
     return below
 
 
-def _sources(scope: Scope, name: str) -> set[Place]:
+def sources(scope: Scope, name: str) -> set[Place]:
     """The sources of a value, back through the operators that rearrange to outputs of LSTMs and all else."""
     sources: set[Place] = set()
     seen: set[Place] = set()
@@ -73,12 +74,31 @@ def _sources(scope: Scope, name: str) -> set[Place]:
         scope, node, output = origin
         if is_lstm(node):
             sources.add((scope, node.output[0] if output == 0 else ""))
-        elif node.domain in STANDARD and node.op_type in OPERATORS:
+        elif node.domain in STANDARD and node.op_type in OPERATORS and node.op_type != "ConstantOfShape":
             data = node.input if node.op_type == "Concat" else node.input[:1]
             waiting += [(scope, one) for one in data]
         else:
             sources.add((scope, node.output[output]))
     return sources
+
+
+def depends_on_lstm(scope: Scope, name: str) -> bool:
+    """Whether a value is computed from what an LSTM gives, by whatever operators."""
+    seen: set[Place] = set()
+    waiting = [(scope, name)]
+    while waiting:
+        place = waiting.pop()
+        if place in seen or not place[1]:
+            continue
+        if len(seen) > MOST_PLACES:
+            return True
+        seen.add(place)
+        origin = producer(*place)
+        if origin is not None:
+            if is_lstm(origin[1]):
+                return True
+            waiting += [(origin[0], one) for one in origin[1].input]
+    return False
 
 
 Layer = tuple[NodeSite, Attributes]
