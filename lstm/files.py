@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from typing import Literal
 
+import numpy as np
+
 from . import formats
 from .core.net import Net
 from .model import LSTM
@@ -74,3 +76,40 @@ def load(
     if external_data is not False:
         options["external_data"] = external_data
     return LSTM.from_core(Net(formats.read(path, **options), backend))
+
+
+def tensors(path: str | os.PathLike[str], *, external_data: bool = False) -> dict[str, np.ndarray]:
+    """Every array of a file by name: those of the layers around an LSTM, too.
+
+    Parameters
+    ----------
+    path : str or path-like
+        A file of any format that `load` reads; it need not hold an LSTM. Nothing in it is run.
+    external_data : bool
+        Whether values of an .onnx file may be read from other files in its folder.
+
+    Returns
+    -------
+    dict of str to ndarray
+        Under the names of the file: those of a state dict, those of initializers and constants in an
+        .onnx file, the paths of datasets in a file of Keras. float16 and bfloat16 become float32. The texts
+        of an .onnx file, and the integers of a file of Keras, are left out.
+
+    Raises
+    ------
+    FormatError, ValueError, OSError, ImportError
+        As for `load`.
+
+    Examples
+    --------
+    >>> import lstm, numpy as np, os, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "model.npz")
+    ...     np.savez(path, dense=np.ones((5, 2)), **lstm.LSTM(3, 5).state_dict())
+    ...     arrays = lstm.tensors(path)
+    >>> arrays["dense"].shape, arrays["weight_ih_l0"].shape
+    ((5, 2), (20, 3))
+
+    """
+    options = {} if external_data is False else {"external_data": external_data}
+    return formats.tensors(path, **options)

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from importlib import import_module
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from ..core.weights import Parts
 from .errors import FormatError
 from .writing import replacing
@@ -21,6 +23,7 @@ __all__ = [
     "format_of",
     "read",
     "save",
+    "tensors",
     "written_format_of",
 ]
 
@@ -28,9 +31,10 @@ __all__ = [
 class Format(NamedTuple):
     """A format of files.
 
-    Its module, which is imported when it is first used, has `read(path, **options)`, which gives `Parts`; if
-    `is_written`, `write(parts, path)`; and if a file may hold several LSTMs, `names(path, **options)`: for
-    each of them its number and the names by which it can be picked.
+    Its module, which is imported when it is first used, has `read(path, **options)`, which gives `Parts`;
+    `tensors(path, **options)`, which gives every array by name; if `is_written`, `write(parts, path)`; and if
+    a file may hold several LSTMs, `names(path, **options)`: for each of them its number and the names by
+    which it can be picked.
     """
 
     module_name: str  # in this package
@@ -65,6 +69,14 @@ class Format(NamedTuple):
         """Number and names of every LSTM of a file; one may have none, and several the same."""
         names: list[tuple[int, tuple[str, ...]]] = self._module().names(path, **options)
         return names
+
+    def tensors(self, path: str | os.PathLike[str], **options: Any) -> dict[str, np.ndarray]:
+        """Every array of a file by name, floats not below float32."""
+        arrays: dict[str, np.ndarray] = self._module().tensors(path, **options)
+        return {
+            name: array.astype(np.float32) if array.dtype == np.float16 else array
+            for name, array in arrays.items()
+        }
 
     def _module(self) -> Any:
         return import_module(f".{self.module_name}", __name__)
@@ -141,13 +153,23 @@ def _ending(path: str | os.PathLike[str]) -> str:
 
 def read(path: str | os.PathLike[str], **options: Any) -> Parts:
     """The net of a file; `options` are those of `lstm.load`, ValueError for one that does not apply."""
+    return _format_with(path, options).read(path, **options)
+
+
+def tensors(path: str | os.PathLike[str], **options: Any) -> dict[str, np.ndarray]:
+    """Every array of a file by name; `options` are those of `lstm.tensors`."""
+    return _format_with(path, options).tensors(path, **options)
+
+
+def _format_with(path: str | os.PathLike[str], options: Iterable[str]) -> Format:
+    """The format of a file; ValueError if one of these options does not apply to it."""
     file_format = format_of(path)
     for name in options:
         if name not in file_format.options:
             options_it_takes = "= and ".join(file_format.options)
             why = f"takes {options_it_takes}=" if options_it_takes else "holds a single LSTM"
             raise ValueError(f"{os.fspath(path)} {why}, so {name}= does not apply")
-    return file_format.read(path, **options)
+    return file_format
 
 
 def save(parts: Parts, path: str | os.PathLike[str]) -> None:

@@ -25,6 +25,13 @@ def read(path: str | os.PathLike[str]) -> Parts:
     return lstm_entry.parts(os.fspath(path), arrays, entry)
 
 
+def tensors(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+    """Every array of a file by name, without the entry ``lstm``."""
+    arrays = read_arrays(path)
+    arrays.pop(ENTRY, None)
+    return arrays
+
+
 def write(parts: Parts, path: str | os.PathLike[str]) -> None:
     """Write the net's state dict and what its arrays do not say, uncompressed."""
     with open(path, "wb") as file:

@@ -30,6 +30,7 @@ WRITTEN = [
 def test_records_and_modules_agree(record: Format) -> None:
     module = import_module(f"lstm.formats.{record.module_name}")
     assert callable(module.read)
+    assert callable(module.tensors)
     assert hasattr(module, "write") == record.is_written
     assert hasattr(module, "names") == (record.picked_by is not None)
     assert bool(record.pick_help) == (record.picked_by is not None)
@@ -134,3 +135,90 @@ def test_the_process_that_reads_hdf5_has_the_same_bounds() -> None:
     """It imports nothing of this package, and so has numbers of its own."""
     for name in ("LARGEST_EXPANSION", "SMALL"):
         assert getattr(hdf5_child, name) == getattr(archive, name)
+
+
+# Every array
+
+
+def awkward_arrays() -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    return {"dense.weight": rng.normal(size=(2, 3)), "half": rng.normal(size=4).astype(np.float16)}
+
+
+def check_tensors(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> None:
+    assert found.keys() == expected.keys()
+    for name, array in expected.items():
+        wide = array.astype(np.float32) if array.dtype == np.float16 else array
+        assert_same_bits(found[name], wide, name)
+
+
+@pytest.mark.parametrize("ending", WRITTEN)
+def test_tensors_of_every_written_format(ending: str, tmp_path: Path) -> None:
+    """The weights of a net are among them, and what says what they do not tell is not."""
+    net = LSTM(3, 5, rng=0, reverse=True, init="pytorch")
+    net.save(tmp_path / f"net{ending}")
+    found = lstm.tensors(tmp_path / f"net{ending}")
+    assert all(array.dtype.kind in "fi" for array in found.values())
+    if ending != ".onnx":
+        check_tensors(found, net.state_dict())
+    assert {array.size for array in found.values()} >= {60, 100}
+    if ending != ".onnx":
+        with pytest.raises(ValueError, match="external_data= does not apply"):
+            lstm.tensors(tmp_path / f"net{ending}", external_data=True)
+
+
+def test_tensors_of_npz_without_a_net(tmp_path: Path) -> None:
+    arrays = {**awkward_arrays(), "count": np.arange(3)}
+    np.savez(tmp_path / "model.npz", **arrays)  # type: ignore[arg-type]
+    check_tensors(lstm.tensors(tmp_path / "model.npz"), arrays)
+    np.savez(tmp_path / "pickled.npz", a=np.array([{}], object))
+    with pytest.raises(FormatError, match="entry 'a' has dtype"):
+        lstm.tensors(tmp_path / "pickled.npz")
+    with pytest.raises(ValueError, match=r"torch\.load"):
+        lstm.tensors(tmp_path / "model.pt")
+
+
+def test_tensors_of_safetensors(tmp_path: Path) -> None:
+    library = pytest.importorskip("safetensors.numpy")
+    arrays = {**awkward_arrays(), "count": np.arange(3), "mask": np.array([True, False])}
+    library.save_file(arrays, tmp_path / "model.safetensors")
+    check_tensors(lstm.tensors(tmp_path / "model.safetensors"), arrays)
+
+
+def test_tensors_of_onnx(tmp_path: Path) -> None:
+    """Initializers and Constants of the graph and of those within it, texts left out."""
+    onnx = pytest.importorskip("onnx")
+    make, proto = onnx.helper, onnx.numpy_helper.from_array
+    arrays = {**awkward_arrays(), "count": np.arange(3)}
+
+    def branch(value: float) -> object:
+        node = make.make_node("Constant", [], ["y"], value=proto(np.array([value])))
+        return make.make_graph([node], "branch", [], [make.make_tensor_value_info("y", 11, [1])])
+
+    nodes = [
+        make.make_node("Constant", [], ["bias"], value_floats=[1.0, 2.0]),
+        make.make_node("If", ["c"], ["z"], name="if", then_branch=branch(3.0), else_branch=branch(4.0)),
+    ]
+    tensors = [proto(array, name) for name, array in arrays.items()]
+    tensors.append(make.make_tensor("words", onnx.TensorProto.STRING, [1], [b"a"]))
+    graph = make.make_graph(nodes, "g", [make.make_tensor_value_info("c", 9, [])], [], tensors)
+    path = tmp_path / "model.onnx"
+    onnx.save(make.make_model(graph, opset_imports=[make.make_opsetid("", 17)]), path)
+    arrays["bias"] = np.array([1.0, 2.0], np.float32)
+    arrays |= {"if/y": np.array([4.0]), "if/y#2": np.array([3.0])}  # in the order of their names
+    check_tensors(lstm.tensors(path), arrays)
+
+
+def test_tensors_of_keras(tmp_path: Path) -> None:
+    h5py = pytest.importorskip("h5py")
+    arrays = {f"layers/{name}/vars/0": array for name, array in awkward_arrays().items()}
+    path = tmp_path / "model.weights.h5"
+    with h5py.File(path, "w") as file:
+        for name, array in arrays.items():
+            file[name] = array
+        file["optimizer/vars/0"] = np.int64(3)
+    check_tensors(lstm.tensors(path), arrays)
+    with h5py.File(path, "a") as file:
+        file.create_dataset("large", (10**9,), "f4", chunks=(10**6,))
+    with pytest.raises(FormatError, match="entry 'large'"):
+        lstm.tensors(path)
