@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..core.weights import Parts
+from . import pickles
 from .errors import FormatError
 from .writing import replacing
 
@@ -122,14 +123,10 @@ def endings(formats: Iterable[Format]) -> list[str]:
 def format_of(path: str | os.PathLike[str]) -> Format:
     """The format that the ending of `path` names; ValueError, which lists the endings, if there is none."""
     ending = _ending(path)
-    if ending in (".pt", ".pth"):
-        raise ValueError(
-            f"{path} is a PyTorch pickle, which can run code when it is read; with PyTorch, use\n"
-            f"    state = torch.load({os.fspath(path)!r}, weights_only=True)\n"
-            "    net = lstm.LSTM.from_torch(state)"
-        )
     found = next((one for one in FORMATS if ending in one.endings), None)
     if found is None:
+        if (advice := pickles.advice(path)) is not None:
+            raise ValueError(advice)
         raise ValueError(f"{path} ends in {ending!r}, but must end in {' or '.join(endings(FORMATS))}")
     return found
 
@@ -139,6 +136,8 @@ def written_format_of(path: str | os.PathLike[str]) -> Format:
     ending = _ending(path)
     found = next((one for one in WRITTEN if ending in one.endings), None)
     if found is None:
+        if (advice := pickles.writing_advice(path)) is not None:
+            raise ValueError(advice)
         listed = " or ".join(endings(WRITTEN))
         raise ValueError(f"{path} ends in {ending!r}, but must end in {listed} to be written")
     return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import struct
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,52 @@ def assert_same_weights(net: LSTM, other: LSTM) -> None:
     assert repr(net) == repr(other)
     for name, array in net.state_dict().items():
         assert_same_bits(other.state_dict()[name], array, name)
+
+
+# Pickles
+
+
+@pytest.mark.parametrize("ending", [".pt", ".PTH", ".ckpt", ".bin", ".pth.tar", ".pkl"])
+def test_pickles_are_not_read_but_explained(ending: str, tmp_path: Path) -> None:
+    path = tmp_path / f"model{ending}"
+    with pytest.raises(ValueError, match=r"torch\.load\(.*weights_only=True\)") as caught:
+        lstm.load(path)
+    assert ('["state_dict"]' in str(caught.value)) == (ending == ".ckpt")
+    with pytest.raises(
+        ValueError, match=r"model\.\S*safetensors'(.|\n)*torch\.save\(net\.to_torch\(\)\.state_dict"
+    ):
+        LSTM(3, 5).save(path)
+    assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    ("ending", "entries", "says"),
+    [
+        (".pt", ["a/data.pkl", "a/code/b.py", "a/constants.pkl"], r"torch\.jit\.load"),
+        (".model", ["a/data.pkl", "a/code/b.py", "a/constants.pkl"], r"torch\.jit\.load"),
+        (".model", ["a/data.pkl", "a/data/0"], r"torch\.load"),
+        (".model", ["a/config.json"], r"ends in '\.model', but must end in"),
+        (".pt2", [], r"torch\.export\.load\(.*\)\.state_dict"),
+    ],
+)
+def test_what_an_archive_holds_picks_the_advice(
+    ending: str, entries: list[str], says: str, tmp_path: Path
+) -> None:
+    path = tmp_path / f"model{ending}"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in entries:
+            archive.writestr(name, b"x")
+    with pytest.raises(ValueError, match=says):
+        lstm.load(path)
+
+
+@pytest.mark.parametrize("backend", ["native", "numpy"])
+def test_packed_sequences_are_refused(backend: Any) -> None:
+    rnn = pytest.importorskip("torch").nn.utils.rnn
+    torch = pytest.importorskip("torch")
+    packed = rnn.pack_sequence([torch.ones(3, 2), torch.ones(2, 2)])
+    with pytest.raises(TypeError, match=r"pad_packed_sequence.*lengths="):
+        LSTM(2, 3, backend=backend).forward_sequence(packed)
 
 
 # State dicts
