@@ -112,23 +112,33 @@ def test_a_full_disk(ending: str, tmp_path: Path) -> None:
 # Reading
 
 
-@pytest.mark.parametrize(("input_size", "is_read"), [(800, True), (1500, False)])
-def test_zeros_are_bounded_by_the_size_of_the_file(input_size: int, is_read: bool, tmp_path: Path) -> None:
-    """Compressed, the zeros take next to nothing: the arrays take 7.2 and 12.7 times the file's bytes."""
-    state = {
-        "weight_ih_l0": np.zeros((512, input_size)),
-        "weight_hh_l0": np.random.default_rng(0).normal(size=(512, 128)),
-    }
+def pruned(share: float) -> dict[str, np.ndarray]:
+    """A state dict in which this share of the weights is zero."""
+    rng = np.random.default_rng(0)
+    state = LSTM(256, 256, dtype=np.float32, rng=0, init="pytorch").state_dict()
+    return {name: np.where(rng.random(a.shape) < share, np.float32(0), a) for name, a in state.items()}
+
+
+@pytest.mark.parametrize(("share", "is_read"), [(0.9, True), (0.99, True), (1.0, False)])
+def test_zeros_are_bounded_by_the_size_of_the_file(share: float, is_read: bool, tmp_path: Path) -> None:
+    """Compressed, the zeros take next to nothing; nothing but them is no net that anybody has."""
+    state = pruned(share)
     path = tmp_path / "net.npz"
     np.savez_compressed(path, **state)  # type: ignore[arg-type]
     with zipfile.ZipFile(path) as file:
         expansion = sum(entry.file_size for entry in file.infolist()) / path.stat().st_size
-    assert (expansion < archive.LARGEST_EXPANSION) == is_read
+    assert (expansion < archive.PRUNED_EXPANSION) == is_read
     if is_read:
         assert_same_bits(lstm.load(path).state_dict()["weight_hh_l0"], state["weight_hh_l0"])
         return
-    with pytest.raises(FormatError, match=r"net\.npz: entry 'weight_.*which the file does not hold"):
+    with pytest.raises(FormatError, match=r"net\.npz: entry 'weight_.*save it uncompressed"):
         lstm.load(path)
+
+
+def test_what_zeros_may_take_has_an_end() -> None:
+    assert archive.pruned_budget(1 << 20) == 128 << 20
+    assert archive.pruned_budget(1 << 22) == archive.MOST_PRUNED
+    assert archive.pruned_budget(1 << 30) == archive.budget(1 << 30)
 
 
 def test_the_process_that_reads_hdf5_has_the_same_bounds() -> None:
