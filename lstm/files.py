@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
 
 from . import formats
+from .core.activations import ActivationForm
 from .core.net import Net
 from .model import LSTM
 
@@ -19,6 +21,9 @@ def load(
     node: str | int | None = None,
     layer: str | int | None = None,
     external_data: bool = False,
+    activations: Sequence[ActivationForm] | None = None,
+    reverse: bool | None = None,
+    merge: Literal["concat", "sum", "mean", "mul"] | None = None,
     backend: Literal["native", "numpy"] = "native",
 ) -> LSTM:
     """Load a net from a file.
@@ -33,7 +38,7 @@ def load(
         run, no pickle is read. A .weights.h5 file does not store activations or directions: its layers
         are assumed to be default ones that run forward, or a Bidirectional that puts both side by side.
     prefix : str, optional
-        The start of the names of the LSTM in a .safetensors file, such as ``"encoder.lstm"``;
+        The start of the names of the LSTM in a .safetensors or .npz file, such as ``"encoder.lstm"``;
         needed if there are several.
     node : str or int, optional
         The LSTM node of an .onnx file, as for `LSTM.from_onnx`; needed if there are several that
@@ -43,6 +48,9 @@ def load(
         are no stack.
     external_data : bool
         Whether values of an .onnx file may be read from other files in its folder.
+    activations, reverse, merge : optional
+        As for `LSTM`: what a state dict in an .npz or .safetensors file does not tell. A file that
+        `LSTM.save` wrote stores them, and raises if they are others.
     backend : {"native", "numpy"}
         As for `LSTM`.
 
@@ -72,7 +80,10 @@ def load(
 
     """
     picks = {"prefix": prefix, "node": node, "layer": layer}
-    options: dict[str, object] = {name: value for name, value in picks.items() if value is not None}
+    untold = {"activations": activations, "reverse": reverse, "merge": merge}
+    options: dict[str, object] = {
+        name: value for name, value in {**picks, **untold}.items() if value is not None
+    }
     if external_data is not False:
         options["external_data"] = external_data
     return LSTM.from_core(Net(formats.read(path, **options), backend))

@@ -92,14 +92,17 @@ ONNX = Format(
     is_ordered=True,
     other_options=("external_data",),
 )
+# What a bare state dict does not tell.
+UNTOLD = ("activations", "reverse", "merge")
 FORMATS = (
-    Format("npz", (".npz",), is_written=True),
+    Format("npz", (".npz",), is_written=True, other_options=("prefix", *UNTOLD)),
     Format(
         "safetensors",
         (".safetensors",),
         is_written=True,
         picked_by="prefix",
-        pick_help="the start of its names in a .safetensors file",
+        pick_help="the start of its names in a .safetensors or .npz file",
+        other_options=UNTOLD,
     ),
     ONNX,
     Format(

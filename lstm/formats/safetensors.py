@@ -50,8 +50,8 @@ def write(parts: Parts, path: str | os.PathLike[str]) -> None:
         raise OSError(int(code[1]), os.strerror(int(code[1])), os.fspath(path)) from error
 
 
-def read(path: str | os.PathLike[str], prefix: str | None = None) -> Parts:
-    """The one LSTM among a file's tensors, or that of `prefix`."""
+def read(path: str | os.PathLike[str], prefix: str | None = None, **options: Any) -> Parts:
+    """The one LSTM among a file's tensors, or that of `prefix`; `options` are what the file may not tell."""
     name = os.fspath(path)
     with _opened(name) as file:
         metadata = file.metadata() or {}
@@ -63,7 +63,7 @@ def read(path: str | os.PathLike[str], prefix: str | None = None) -> Parts:
     entry = {}
     if ENTRY in metadata:
         entry = lstm_entry.parse(f"{name}: metadata {ENTRY!r}", metadata[ENTRY])
-    return lstm_entry.parts(name, state, entry)
+    return lstm_entry.parts(name, state, entry, options)
 
 
 def tensors(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:

@@ -7,6 +7,7 @@ import sys
 import zipfile
 from importlib import import_module, util
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -64,6 +65,30 @@ def test_options_that_do_not_apply(option: str, tmp_path: Path) -> None:
         says = "holds a single LSTM" if not record.options else f"takes {record.options[0]}="
         with pytest.raises(ValueError, match=f"{says}.*, so {option}= does not apply"):
             lstm.load(path, **{option: True if option == "external_data" else "a"})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("ending", WRITTEN[:2])
+def test_what_a_state_dict_does_not_tell(ending: str, tmp_path: Path) -> None:
+    """It is an argument, and one that a file stores otherwise raises."""
+    untold: dict[str, Any] = {"activations": ("hardsigmoid", "tanh", "tanh") * 2, "merge": "sum"}
+    net = LSTM(3, 5, num_layers=2, bidirectional=True, **untold, rng=0)
+    X = np.random.default_rng(0).normal(size=(2, 4, 3))
+    path = tmp_path / f"bare{ending}"
+    arrays = {f"encoder.{name}": array for name, array in net.state_dict().items()}
+    arrays["dense"] = np.ones(2)
+    if ending == ".npz":
+        np.savez(path, **arrays)  # type: ignore[arg-type]
+    else:
+        import_module("safetensors.numpy").save_file(arrays, path)
+    found = lstm.load(path, prefix="encoder", **untold)
+    assert_same_bits(found.forward_sequence(X), net.forward_sequence(X))
+    with pytest.raises(FormatError, match="bare"):
+        lstm.load(path, prefix="encoder", merge="concat")
+    reverse = LSTM(3, 5, reverse=True, rng=0)
+    reverse.save(tmp_path / f"net{ending}")
+    assert lstm.load(tmp_path / f"net{ending}", reverse=True).reverse
+    with pytest.raises(FormatError, match="stores reverse=True, so reverse=False does not apply"):
+        lstm.load(tmp_path / f"net{ending}", reverse=False)
 
 
 # Writing
