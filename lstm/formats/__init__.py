@@ -17,6 +17,7 @@ from .writing import replacing
 __all__ = [
     "FORMATS",
     "ONNX",
+    "UNTOLD",
     "WRITTEN",
     "Format",
     "FormatError",

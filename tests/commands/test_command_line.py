@@ -1290,3 +1290,26 @@ def test_both_ways_to_start_it(tmp_path: Path) -> None:
             [program, "info", "--json"], capture_output=True, text=True, env=environment()
         )
         assert (script.returncode, script.stdout) == (0, done.stdout)
+
+
+# What a file does not tell
+
+
+@pytest.mark.parametrize("ending", ["npz", "safetensors"])
+def test_what_a_state_dict_does_not_tell(
+    ending: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    needs(ending)
+    net = LSTM(3, 5, reverse=True, activations=("hardsigmoid", ("leakyrelu", 0.1), "tanh"), rng=0)
+    bare, told = tmp_path / f"bare.{ending}", tmp_path / "told.npz"
+    if ending == "npz":
+        np.savez(bare, **net.state_dict())  # type: ignore[arg-type]
+    else:
+        pytest.importorskip("safetensors.numpy").save_file(net.state_dict(), bare)
+    options = ["--reverse", "--activations", "hardsigmoid,leakyrelu:0.1,tanh"]
+    assert main(["convert", str(bare), str(told), *options]) == 0
+    same_net(lstm.load(told), net)
+    assert main(["info", str(bare), *options]) == 0
+    assert "hardsigmoid" in capsys.readouterr().out.lower()
+    for wrong in (["--merge", "sum"], ["--activations", "tanh"], ["--activations", "a:b,tanh,tanh"]):
+        assert main(["info", str(bare), *wrong]) != 0
