@@ -18,7 +18,7 @@ except (ModuleNotFoundError, ValueError) as error:
     raise
 
 from .config import show_config
-from .files import load
+from .files import load, tensors
 from .formats import FormatError
 from .gradient_check import check_gradients
 from .model import LSTM
@@ -35,4 +35,5 @@ __all__ = [
     "check_gradients",
     "load",
     "show_config",
+    "tensors",
 ]

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Literal
 
+import numpy as np
+
 from . import formats
+from .core.activations import ActivationForm
 from .core.net import Net
 from .model import LSTM
 
@@ -17,6 +21,10 @@ def load(
     node: str | int | None = None,
     layer: str | int | None = None,
     external_data: bool = False,
+    initial_states: Literal["raise", "drop"] = "raise",
+    activations: Sequence[ActivationForm] | None = None,
+    reverse: bool | None = None,
+    merge: Literal["concat", "sum", "mean", "mul"] | None = None,
     backend: Literal["native", "numpy"] = "native",
 ) -> LSTM:
     """Load a net from a file.
@@ -31,7 +39,7 @@ def load(
         run, no pickle is read. A .weights.h5 file does not store activations or directions: its layers
         are assumed to be default ones that run forward, or a Bidirectional that puts both side by side.
     prefix : str, optional
-        The start of the names of the LSTM in a .safetensors file, such as ``"encoder.lstm"``;
+        The start of the names of the LSTM in a .safetensors or .npz file, such as ``"encoder.lstm"``;
         needed if there are several.
     node : str or int, optional
         The LSTM node of an .onnx file, as for `LSTM.from_onnx`; needed if there are several that
@@ -41,6 +49,11 @@ def load(
         are no stack.
     external_data : bool
         Whether values of an .onnx file may be read from other files in its folder.
+    initial_states : {"raise", "drop"}
+        What to do with constant initial states and lengths of an .onnx file, as for `LSTM.from_onnx`.
+    activations, reverse, merge : optional
+        As for `LSTM`: what a state dict in an .npz or .safetensors file does not tell. A file that
+        `LSTM.save` wrote stores them, and raises if they are others.
     backend : {"native", "numpy"}
         As for `LSTM`.
 
@@ -70,7 +83,49 @@ def load(
 
     """
     picks = {"prefix": prefix, "node": node, "layer": layer}
-    options: dict[str, object] = {name: value for name, value in picks.items() if value is not None}
+    untold = {"activations": activations, "reverse": reverse, "merge": merge}
+    options: dict[str, object] = {
+        name: value for name, value in {**picks, **untold}.items() if value is not None
+    }
     if external_data is not False:
         options["external_data"] = external_data
+    if initial_states != "raise":
+        options["initial_states"] = initial_states
     return LSTM.from_core(Net(formats.read(path, **options), backend))
+
+
+def tensors(path: str | os.PathLike[str], *, external_data: bool = False) -> dict[str, np.ndarray]:
+    """Every array of a file by name: those of the layers around an LSTM, too.
+
+    Parameters
+    ----------
+    path : str or path-like
+        A file of any format that `load` reads; it need not hold an LSTM. Nothing in it is run.
+    external_data : bool
+        Whether values of an .onnx file may be read from other files in its folder.
+
+    Returns
+    -------
+    dict of str to ndarray
+        Under the names of the file: those of a state dict, those of initializers and constants in an
+        .onnx file, the paths of datasets in a file of Keras. float16 and bfloat16 become float32. The texts
+        of an .onnx file, and the integers of a file of Keras, are left out.
+
+    Raises
+    ------
+    FormatError, ValueError, OSError, ImportError
+        As for `load`.
+
+    Examples
+    --------
+    >>> import lstm, numpy as np, os, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "model.npz")
+    ...     np.savez(path, dense=np.ones((5, 2)), **lstm.LSTM(3, 5).state_dict())
+    ...     arrays = lstm.tensors(path)
+    >>> arrays["dense"].shape, arrays["weight_ih_l0"].shape
+    ((5, 2), (20, 3))
+
+    """
+    options = {} if external_data is False else {"external_data": external_data}
+    return formats.tensors(path, **options)

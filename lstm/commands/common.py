@@ -10,7 +10,8 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
-from ..formats import FORMATS
+from ..core.architecture import MERGES
+from ..formats import FORMATS, UNTOLD
 
 if TYPE_CHECKING:
     from ..model import LSTM
@@ -56,6 +57,27 @@ def add_picks(parser: Parser) -> None:
         action="store_true",
         help="let weights of an .onnx file be read from other files in its folder",
     )
+    parser.add_argument(
+        "--initial-states",
+        choices=("raise", "drop"),
+        default="raise",
+        help="drop constant initial states and lengths of an .onnx file, which are errors by default",
+    )
+    group = parser.add_argument_group("what a bare state dict does not tell (.npz, .safetensors)")
+    group.add_argument(
+        "--activations",
+        type=_activations,
+        metavar="NAMES",
+        help="three with commas, such as sigmoid,tanh,tanh; leakyrelu:0.1 has a parameter",
+    )
+    group.add_argument("--reverse", action="store_true", help="it runs from the last step to the first")
+    group.add_argument("--merge", choices=MERGES, help="how two directions become one output")
+
+
+def _activations(text: str) -> list[str | tuple[Any, ...]]:
+    """Names with their parameters, if there are any, as `LSTM` takes them."""
+    parts = [one.strip().split(":") for one in text.split(",")]
+    return [(name, *map(float, rest)) if rest else name for name, *rest in parts]
 
 
 def add_json(parser: Parser) -> None:
@@ -66,6 +88,11 @@ def add_json(parser: Parser) -> None:
 def load_options(arguments: argparse.Namespace) -> dict[str, Any]:
     """What was given of the options of `lstm.load`."""
     given = {name: getattr(arguments, name) for name in PICKS if getattr(arguments, name) is not None}
+    for name in UNTOLD:
+        if (value := getattr(arguments, name)) not in (None, False):
+            given[name] = value
+    if arguments.initial_states != "raise":
+        given["initial_states"] = arguments.initial_states
     return given | ({"external_data": True} if arguments.external_data else {})
 
 

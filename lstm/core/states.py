@@ -40,6 +40,11 @@ def step_input(x: ArrayLike, size: int) -> Input:
 
 def sequence_input(X: ArrayLike, size: int) -> Input:
     """X (T, I) or (B, T, I)."""
+    if type(X).__name__ == "PackedSequence" and hasattr(X, "batch_sizes"):
+        raise TypeError(
+            "X is a PackedSequence, but must be an array; use X, lengths = "
+            "torch.nn.utils.rnn.pad_packed_sequence(packed, batch_first=True), then lengths=lengths"
+        )
     array = real_array("X", X)
     if array.ndim not in (2, 3):
         raise ValueError(f"X has shape {array.shape}, but must be (time, {size}) or (batch, time, {size})")

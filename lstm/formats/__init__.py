@@ -7,13 +7,17 @@ from collections.abc import Iterable
 from importlib import import_module
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from ..core.weights import Parts
+from . import pickles
 from .errors import FormatError
 from .writing import replacing
 
 __all__ = [
     "FORMATS",
     "ONNX",
+    "UNTOLD",
     "WRITTEN",
     "Format",
     "FormatError",
@@ -21,6 +25,7 @@ __all__ = [
     "format_of",
     "read",
     "save",
+    "tensors",
     "written_format_of",
 ]
 
@@ -28,9 +33,10 @@ __all__ = [
 class Format(NamedTuple):
     """A format of files.
 
-    Its module, which is imported when it is first used, has `read(path, **options)`, which gives `Parts`; if
-    `is_written`, `write(parts, path)`; and if a file may hold several LSTMs, `names(path, **options)`: for
-    each of them its number and the names by which it can be picked.
+    Its module, which is imported when it is first used, has `read(path, **options)`, which gives `Parts`;
+    `tensors(path, **options)`, which gives every array by name; if `is_written`, `write(parts, path)`; and if
+    a file may hold several LSTMs, `names(path, **options)`: for each of them its number and the names by
+    which it can be picked.
     """
 
     module_name: str  # in this package
@@ -66,6 +72,14 @@ class Format(NamedTuple):
         names: list[tuple[int, tuple[str, ...]]] = self._module().names(path, **options)
         return names
 
+    def tensors(self, path: str | os.PathLike[str], **options: Any) -> dict[str, np.ndarray]:
+        """Every array of a file by name, floats not below float32."""
+        arrays: dict[str, np.ndarray] = self._module().tensors(path, **options)
+        return {
+            name: array.astype(np.float32) if array.dtype == np.float16 else array
+            for name, array in arrays.items()
+        }
+
     def _module(self) -> Any:
         return import_module(f".{self.module_name}", __name__)
 
@@ -77,16 +91,19 @@ ONNX = Format(
     picked_by="node",
     pick_help="its node in an .onnx file: the name, the name of an output, or the number",
     is_ordered=True,
-    other_options=("external_data",),
+    other_options=("external_data", "initial_states"),
 )
+# What a bare state dict does not tell.
+UNTOLD = ("activations", "reverse", "merge")
 FORMATS = (
-    Format("npz", (".npz",), is_written=True),
+    Format("npz", (".npz",), is_written=True, other_options=("prefix", *UNTOLD)),
     Format(
         "safetensors",
         (".safetensors",),
         is_written=True,
         picked_by="prefix",
-        pick_help="the start of its names in a .safetensors file",
+        pick_help="the start of its names in a .safetensors or .npz file",
+        other_options=UNTOLD,
     ),
     ONNX,
     Format(
@@ -110,14 +127,10 @@ def endings(formats: Iterable[Format]) -> list[str]:
 def format_of(path: str | os.PathLike[str]) -> Format:
     """The format that the ending of `path` names; ValueError, which lists the endings, if there is none."""
     ending = _ending(path)
-    if ending in (".pt", ".pth"):
-        raise ValueError(
-            f"{path} is a PyTorch pickle, which can run code when it is read; with PyTorch, use\n"
-            f"    state = torch.load({os.fspath(path)!r}, weights_only=True)\n"
-            "    net = lstm.LSTM.from_torch(state)"
-        )
     found = next((one for one in FORMATS if ending in one.endings), None)
     if found is None:
+        if (advice := pickles.advice(path)) is not None:
+            raise ValueError(advice)
         raise ValueError(f"{path} ends in {ending!r}, but must end in {' or '.join(endings(FORMATS))}")
     return found
 
@@ -127,6 +140,8 @@ def written_format_of(path: str | os.PathLike[str]) -> Format:
     ending = _ending(path)
     found = next((one for one in WRITTEN if ending in one.endings), None)
     if found is None:
+        if (advice := pickles.writing_advice(path)) is not None:
+            raise ValueError(advice)
         listed = " or ".join(endings(WRITTEN))
         raise ValueError(f"{path} ends in {ending!r}, but must end in {listed} to be written")
     return found
@@ -141,13 +156,23 @@ def _ending(path: str | os.PathLike[str]) -> str:
 
 def read(path: str | os.PathLike[str], **options: Any) -> Parts:
     """The net of a file; `options` are those of `lstm.load`, ValueError for one that does not apply."""
+    return _format_with(path, options).read(path, **options)
+
+
+def tensors(path: str | os.PathLike[str], **options: Any) -> dict[str, np.ndarray]:
+    """Every array of a file by name; `options` are those of `lstm.tensors`."""
+    return _format_with(path, options).tensors(path, **options)
+
+
+def _format_with(path: str | os.PathLike[str], options: Iterable[str]) -> Format:
+    """The format of a file; ValueError if one of these options does not apply to it."""
     file_format = format_of(path)
     for name in options:
         if name not in file_format.options:
             options_it_takes = "= and ".join(file_format.options)
             why = f"takes {options_it_takes}=" if options_it_takes else "holds a single LSTM"
             raise ValueError(f"{os.fspath(path)} {why}, so {name}= does not apply")
-    return file_format.read(path, **options)
+    return file_format
 
 
 def save(parts: Parts, path: str | os.PathLike[str]) -> None:

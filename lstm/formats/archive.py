@@ -18,6 +18,10 @@ from .errors import FormatError
 # not make us ask for terabytes, nor a few compressed zeros for gigabytes. Weights hardly compress, yet those
 # of a pruned net may hold many zeros.
 LARGEST_EXPANSION = 8
+# Weights of which 99 of 100 are zeros compress to a fiftieth; so much is allowed up to a size that any
+# machine has memory for.
+PRUNED_EXPANSION = 128
+MOST_PRUNED = 1 << 28
 SMALL = 1 << 20
 CHUNK = 1 << 16
 LONGEST_SHOWN = 200  # characters of what a file names, in an error
@@ -26,6 +30,11 @@ LONGEST_SHOWN = 200  # characters of what a file names, in an error
 def budget(file_size: int) -> int:
     """Bytes that the contents of a file of this size may take together."""
     return max(SMALL, LARGEST_EXPANSION * file_size)
+
+
+def pruned_budget(file_size: int) -> int:
+    """The same of a file that holds an LSTM's arrays, which may be compressed zeros, and nothing else."""
+    return max(budget(file_size), min(PRUNED_EXPANSION * file_size, MOST_PRUNED))
 
 
 class BoundedReader(io.BufferedReader):

@@ -9,7 +9,12 @@ from ..core.state_dict import NAME
 
 FIRST = "weight_hh_l0"
 FIRST_OF_CELL = "weight_hh"  # nn.LSTMCell has no layers
-CELL_NAMES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+CELL_NAMES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr", "weight_ch")
+# torch.ao.nn.quantizable.LSTM, which has a Linear for each of the two matrices.
+QUANTIZABLE = re.compile(
+    r"(?P<prefix>(?:.*?\.)??)(?:layers\.(?P<layer>[0-9]{1,6})\.layer_(?P<direction>fw|bw)\.cell\.)?"
+    r"(?P<kind>[ih])gates\.(?P<what>weight|bias)"
+)
 # Names in place of a matrix that is computed from others at every call: torch.nn.utils's parametrizations,
 # weight and spectral norms and pruning, and the dropped weights of AWD-LSTM.
 PARAMETRIZED = re.compile(
@@ -24,6 +29,24 @@ def find(shapes: Mapping[str, tuple[int, ...]], prefix: str | None) -> dict[str,
     `shapes` are those of all tensors by name. ValueError if there is no LSTM, none of that prefix, or
     several and no prefix to pick one.
     """
+    stored = {_standard(name): name for name in shapes}
+    if len(stored) < len(shapes):
+        raise ValueError("some tensors have names of nn.LSTM and of quantizable.LSTM for one matrix")
+    named = _found({name: shapes[own] for name, own in stored.items()}, prefix)
+    return {name: stored[own] for name, own in named.items()}
+
+
+def _standard(name: str) -> str:
+    """The name of a tensor of a quantizable LSTM as nn.LSTM has it; any other as it is."""
+    match = QUANTIZABLE.fullmatch(name)
+    if match is None:
+        return name
+    direction = "_reverse" if match["direction"] == "bw" else ""
+    return f"{match['prefix']}{match['what']}_{match['kind']}h_l{int(match['layer'] or 0)}{direction}"
+
+
+def _found(shapes: Mapping[str, tuple[int, ...]], prefix: str | None) -> dict[str, str]:
+    """The tensors of one LSTM, as `find` gives them, all under names of nn.LSTM and nn.LSTMCell."""
     computed = _parametrized(shapes)
     groups = _names_by_prefix(shapes)
     found = {
@@ -47,7 +70,21 @@ def find(shapes: Mapping[str, tuple[int, ...]], prefix: str | None) -> dict[str,
             "others; make them stored ones first, as torch.nn.utils.parametrize.remove_parametrizations, "
             "remove_weight_norm or prune.remove do"
         )
+    if others := _others(shapes, picked, found):
+        listed = ", ".join(map(repr, others[:5])) + (", ..." if len(others) > 5 else "")
+        raise ValueError(
+            f"the LSTM {picked!r} has other tensors in the same module, {listed}, and so is no plain LSTM; "
+            "if they do not enter its computation, hand over a dict of its own tensors alone"
+        )
     return found[picked]
+
+
+def _others(
+    shapes: Mapping[str, tuple[int, ...]], prefix: str, found: Mapping[str, Mapping[str, str]]
+) -> list[str]:
+    """The tensors of the module of this prefix that no LSTM has: layer norms, weights of more gates."""
+    known = {name for names in found.values() for name in names.values()}
+    return [name for name in shapes if name.startswith(prefix) and name not in known]
 
 
 def _parametrized(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, str]:
@@ -67,12 +104,13 @@ def _parametrized(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, str]:
 def prefixes(shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
     """What the names of each LSTM start with. A GRU's matrices have three times hidden_size rows."""
     starts = []
+    shapes = {_standard(name): shape for name, shape in shapes.items()}
     for name, shape in shapes.items():
         ending = next((e for e in (FIRST, FIRST_OF_CELL) if name == e or name.endswith(f".{e}")), None)
         if ending is None or len(shape) != 2:
             continue
         prefix = name.removesuffix(ending)
-        projected = f"{prefix}weight_hr_l0" in shapes
+        projected = f"{prefix}weight_hr{ending.removeprefix(FIRST_OF_CELL)}" in shapes
         if shape[0] == 4 * shape[1] or (projected and shape[0] % 4 == 0):
             starts.append(prefix)
     return starts

@@ -73,8 +73,31 @@ def _is(value: Any, kind: type) -> bool:
     return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
 
 
-def parts(path: str, state: Mapping[str, np.ndarray], entry: dict[str, Any]) -> Parts:
-    """The net of a state dict and of a parsed entry, {} if the file has none."""
+def parts(
+    path: str,
+    state: Mapping[str, np.ndarray],
+    entry: dict[str, Any],
+    options: Mapping[str, Any] | None = None,
+) -> Parts:
+    """The net of a state dict and of a parsed entry, {} if the file has none.
+
+    `options` are what the caller says of a file that does not tell; FormatError if the entry says otherwise.
+    """
+    if options and not entry:
+        try:
+            return from_state_dict(state, **options)
+        except ValueError as error:
+            raise FormatError(f"{path}: {error}") from error
+    net = _with_entry(path, state, entry)
+    asked = net.architecture.with_options(**(options or {})).arguments()
+    for name in options or {}:
+        if asked[name] != (stored := net.architecture.arguments()[name]):
+            raise FormatError(f"{path} stores {name}={stored!r}, so {name}={asked[name]!r} does not apply")
+    return net
+
+
+def _with_entry(path: str, state: Mapping[str, np.ndarray], entry: dict[str, Any]) -> Parts:
+    """The net of a state dict and of a parsed entry."""
     # The shapes of a second layer depend on it.
     merge = {"merge": entry["merge"]} if "merge" in entry else {}
     try:

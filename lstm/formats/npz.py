@@ -12,17 +12,40 @@ import numpy as np
 
 from ..core.state_dict import NAME, to_state_dict
 from ..core.weights import Parts
-from . import lstm_entry
+from . import candidates, lstm_entry
 from .errors import FormatError
 from .lstm_entry import ENTRY
 from .numpy_files import read_arrays, write_arrays
 
 
-def read(path: str | os.PathLike[str]) -> Parts:
-    """The net of a file as `write` makes it, or of a bare state dict."""
+def read(path: str | os.PathLike[str], prefix: str | None = None, **options: Any) -> Parts:
+    """The net of a file as `write` makes it, or of a bare state dict, or the one of `prefix` among others.
+
+    `options` are what the file may not tell.
+    """
+    if prefix is not None:
+        return _picked(os.fspath(path), prefix, options)
     arrays = read_arrays(path, is_entry, f"is none of a state dict's, such as weight_ih_l0, nor {ENTRY!r}")
     entry = _entry(path, arrays.pop(ENTRY, None))
-    return lstm_entry.parts(os.fspath(path), arrays, entry)
+    return lstm_entry.parts(os.fspath(path), arrays, entry, options)
+
+
+def _picked(name: str, prefix: str, options: dict[str, Any]) -> Parts:
+    """The net of a prefix among all arrays of a file."""
+    arrays = read_arrays(name)
+    entry = _entry(name, arrays.pop(ENTRY, None))
+    try:
+        names = candidates.find({key: array.shape for key, array in arrays.items()}, prefix)
+    except ValueError as error:
+        raise FormatError(f"{name}: {error}") from error
+    return lstm_entry.parts(name, {own: arrays[full] for own, full in names.items()}, entry, options)
+
+
+def tensors(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+    """Every array of a file by name, without the entry ``lstm``."""
+    arrays = read_arrays(path)
+    arrays.pop(ENTRY, None)
+    return arrays
 
 
 def write(parts: Parts, path: str | os.PathLike[str]) -> None:

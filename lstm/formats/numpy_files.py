@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..core import memory as memories
-from .archive import LONGEST_SHOWN, BoundedReader, budget, checked_entries, chunks, opened
+from .archive import LONGEST_SHOWN, BoundedReader, budget, checked_entries, chunks, opened, pruned_budget
 from .errors import FormatError
 
 LONGEST_HEADER = 4096  # bytes
@@ -40,12 +40,13 @@ def read_arrays(
 ) -> dict[str, np.ndarray]:
     """Every array of an .npz file by name; FormatError if one is damaged or unsuitable.
 
-    `is_known` says which entries there may be (None: any), and `otherwise` what an error says of another.
-    Arrays hold numbers or text.
+    `is_known` says which entries there may be (None: any, which may expand to less), and
+    `otherwise` what an error says of another. Arrays hold numbers or text.
     """
     name = os.fspath(path)
     with BoundedReader(io.FileIO(name)) as file:
-        left = budget(os.fstat(file.fileno()).st_size)
+        bound = budget if is_known is None else pruned_budget
+        left = bound(os.fstat(file.fileno()).st_size)
         with opened(name, file, ".npz") as archive:
             entries = checked_entries(name, archive.infolist())
             for key in entries:
@@ -71,8 +72,13 @@ def _read_array(where: str, archive: zipfile.ZipFile, entry: zipfile.ZipInfo, le
     for length in shape:
         count *= length
     size, what = count * dtype.itemsize, f"shape {str(shape)[:LONGEST_SHOWN]} of {dtype}"
-    if start + size > entry.file_size or size > left:
+    if start + size > entry.file_size:
         raise FormatError(f"{where} claims {what}, {size} bytes, which the file does not hold")
+    if size > left:
+        raise FormatError(
+            f"{where} claims {what}, {size} bytes, but no more than {left} are read of what a compressed "
+            "file of this size holds; save it uncompressed if it is to be trusted"
+        )
     memory = memories.memory(size)
     filled = 0
     for chunk in chunks(archive, entry, start):

@@ -22,6 +22,7 @@ from .lstm_entry import ENTRY
 
 # By the names that the format gives to dtypes; a bfloat16 is the upper half of a float32.
 DTYPES = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": np.uint16}
+WHOLE = ("BOOL", *(f"{sign}{bits}" for sign in "IU" for bits in (8, 16, 32, 64)))
 
 
 def _library() -> Any:
@@ -49,8 +50,8 @@ def write(parts: Parts, path: str | os.PathLike[str]) -> None:
         raise OSError(int(code[1]), os.strerror(int(code[1])), os.fspath(path)) from error
 
 
-def read(path: str | os.PathLike[str], prefix: str | None = None) -> Parts:
-    """The one LSTM among a file's tensors, or that of `prefix`."""
+def read(path: str | os.PathLike[str], prefix: str | None = None, **options: Any) -> Parts:
+    """The one LSTM among a file's tensors, or that of `prefix`; `options` are what the file may not tell."""
     name = os.fspath(path)
     with _opened(name) as file:
         metadata = file.metadata() or {}
@@ -62,7 +63,14 @@ def read(path: str | os.PathLike[str], prefix: str | None = None) -> Parts:
     entry = {}
     if ENTRY in metadata:
         entry = lstm_entry.parse(f"{name}: metadata {ENTRY!r}", metadata[ENTRY])
-    return lstm_entry.parts(name, state, entry)
+    return lstm_entry.parts(name, state, entry, options)
+
+
+def tensors(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+    """Every tensor of a file by name."""
+    name = os.fspath(path)
+    with _opened(name) as file:
+        return {key: _any_tensor(name, file, key) for key in file.keys()}  # noqa: SIM118
 
 
 def names(path: str | os.PathLike[str]) -> list[tuple[int, tuple[str, ...]]]:
@@ -106,6 +114,16 @@ def _tensor(path: str, file: Any, key: str) -> np.ndarray:
         return _bfloat16(path, key)
     array = np.asarray(file.get_tensor(key))
     return array.astype(np.float32) if dtype == "F16" else array
+
+
+def _any_tensor(path: str, file: Any, key: str) -> np.ndarray:
+    """One tensor of floats, integers or truth values."""
+    dtype = file.get_slice(key).get_dtype()
+    if dtype in DTYPES:
+        return _tensor(path, file, key)
+    if dtype not in WHOLE:
+        raise FormatError(f"{path}: entry {key!r} has dtype {dtype}, which NumPy does not have")
+    return np.asarray(file.get_tensor(key))
 
 
 def _bfloat16(path: str, key: str) -> np.ndarray:

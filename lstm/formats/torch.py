@@ -5,6 +5,7 @@ PyTorch is imported to make a module only: tensors bring what is needed to read 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,21 +17,27 @@ from . import candidates
 
 # The arguments of LSTM that nn.LSTM has too, under the same names.
 ARGUMENTS = ("input_size", "hidden_size", "num_layers", "bidirectional", "proj_size", "bias")
+# Where the modules are that quantize_dynamic makes, and how their packed weights are called in a state dict.
+QUANTIZED = ("torch.ao.nn.quantized.dynamic.modules.rnn", "torch.nn.quantized.dynamic.modules.rnn")
+PACKED = re.compile(r"(^|\.)_(all_weight_values\.|packed_weight_hh)")
 
 
 def read(source: Any, prefix: str | None) -> Parts:
     """The one LSTM in a module or in a mapping of names to tensors.
 
-    Narrower floats are widened to float32. TypeError or ValueError if there is none, or several.
+    Narrower floats are widened to float32, quantized weights become float32.
+    TypeError or ValueError if there is none, or several.
     """
     tensors = source
     if not isinstance(source, Mapping):
-        if not callable(getattr(source, "state_dict", None)):
+        own = getattr(source, "state_dict", None)
+        if not callable(own) and not isinstance(own, Mapping):
             raise TypeError(
                 f"the source is a {type(source).__name__}, but must be an nn.LSTM, an nn.LSTMCell, a module "
                 "that holds one, or a state dict"
             )
-        tensors = source.state_dict()
+        # An ExportedProgram has an attribute where modules have a method.
+        tensors = own if isinstance(own, Mapping) else {**own(), **_dequantized(source)}
     shapes = {
         name: tuple(tensor.shape)
         for name, tensor in tensors.items()
@@ -39,6 +46,10 @@ def read(source: Any, prefix: str | None) -> Parts:
     try:
         names = candidates.find(shapes, prefix)
     except ValueError as error:
+        if any(PACKED.search(name) for name in tensors if isinstance(name, str)):
+            raise ValueError(
+                f"{error}; its tensors are packed ones of quantize_dynamic, so hand over the module itself"
+            ) from error
         inner = [str(name) for name, value in tensors.items() if isinstance(value, Mapping)]
         if not inner or shapes:
             raise
@@ -48,6 +59,17 @@ def read(source: Any, prefix: str | None) -> Parts:
     return from_state_dict({name: _array(full, tensors[full]) for name, full in names.items()})
 
 
+def _dequantized(module: Any) -> dict[str, Any]:
+    """The weights of dynamically quantized LSTMs in a module, which its state dict holds packed."""
+    state: dict[str, Any] = {}
+    modules = module.named_modules() if callable(getattr(module, "named_modules", None)) else ()
+    for prefix, one in modules:
+        if type(one).__module__.startswith(QUANTIZED) and hasattr(one, "get_weight"):
+            for name, tensor in {**one.get_weight(), **one.get_bias()}.items():
+                state[f"{prefix}.{name}" if prefix else name] = tensor
+    return state
+
+
 def _array(name: str, tensor: Any) -> np.ndarray:
     """A tensor, or what is an array already, as an array of NumPy's dtypes, not below float32."""
     if not callable(getattr(tensor, "detach", None)):
@@ -55,11 +77,13 @@ def _array(name: str, tensor: Any) -> np.ndarray:
         if array.dtype.kind != "f" and array.dtype.name != "bfloat16":
             raise TypeError(f"{name} has dtype {array.dtype}, but must have one of floats")
         return array.astype(np.float32) if array.dtype.itemsize < 4 else array
-    if getattr(tensor, "is_quantized", False) or getattr(tensor, "is_sparse", False):
-        raise TypeError(f"{name} is a quantized or sparse tensor; make it a dense one of floats first")
+    if getattr(tensor, "is_sparse", False):
+        raise TypeError(f"{name} is a sparse tensor; make it a dense one first")
     if getattr(tensor, "is_meta", False):
         raise ValueError(f"{name} is a meta tensor, which has no values")
     dense = tensor.detach().cpu()
+    if getattr(dense, "is_quantized", False):
+        dense = dense.dequantize()
     if not dense.is_floating_point():
         raise TypeError(f"{name} has dtype {dense.dtype}, but must have one of floats")
     if dense.element_size() < 4:

@@ -25,6 +25,7 @@ from support import assert_same_bits, random_net
 
 import lstm
 from lstm import LSTM
+from lstm.__main__ import main
 from lstm.core.state_dict import from_state_dict, to_state_dict
 from lstm.core.weights import Parts
 
@@ -160,3 +161,26 @@ def test_a_writer_that_loses_something_is_noticed(
 def saved_bare(folder: Path) -> Path:
     np.savez(folder / "a.npz", **net_of("plain").state_dict())  # type: ignore[arg-type]
     return folder / "a.npz"
+
+
+# What a file does not tell
+
+
+@pytest.mark.parametrize("ending", ["npz", "safetensors"])
+def test_what_a_state_dict_does_not_tell(
+    ending: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    needs(ending)
+    net = LSTM(3, 5, reverse=True, activations=("hardsigmoid", ("leakyrelu", 0.1), "tanh"), rng=0)
+    bare, told = tmp_path / f"bare.{ending}", tmp_path / "told.npz"
+    if ending == "npz":
+        np.savez(bare, **net.state_dict())  # type: ignore[arg-type]
+    else:
+        pytest.importorskip("safetensors.numpy").save_file(net.state_dict(), bare)
+    options = ["--reverse", "--activations", "hardsigmoid,leakyrelu:0.1,tanh"]
+    assert main(["convert", str(bare), str(told), *options]) == 0
+    same_net(lstm.load(told), net)
+    assert main(["info", str(bare), *options]) == 0
+    assert "hardsigmoid" in capsys.readouterr().out.lower()
+    for wrong in (["--merge", "sum"], ["--activations", "tanh"], ["--activations", "a:b,tanh,tanh"]):
+        assert main(["info", str(bare), *wrong]) != 0

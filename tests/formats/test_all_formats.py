@@ -7,6 +7,7 @@ import sys
 import zipfile
 from importlib import import_module, util
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,6 +31,7 @@ WRITTEN = [
 def test_records_and_modules_agree(record: Format) -> None:
     module = import_module(f"lstm.formats.{record.module_name}")
     assert callable(module.read)
+    assert callable(module.tensors)
     assert hasattr(module, "write") == record.is_written
     assert hasattr(module, "names") == (record.picked_by is not None)
     assert bool(record.pick_help) == (record.picked_by is not None)
@@ -63,6 +65,30 @@ def test_options_that_do_not_apply(option: str, tmp_path: Path) -> None:
         says = "holds a single LSTM" if not record.options else f"takes {record.options[0]}="
         with pytest.raises(ValueError, match=f"{says}.*, so {option}= does not apply"):
             lstm.load(path, **{option: True if option == "external_data" else "a"})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("ending", WRITTEN[:2])
+def test_what_a_state_dict_does_not_tell(ending: str, tmp_path: Path) -> None:
+    """It is an argument, and one that a file stores otherwise raises."""
+    untold: dict[str, Any] = {"activations": ("hardsigmoid", "tanh", "tanh") * 2, "merge": "sum"}
+    net = LSTM(3, 5, num_layers=2, bidirectional=True, **untold, rng=0)
+    X = np.random.default_rng(0).normal(size=(2, 4, 3))
+    path = tmp_path / f"bare{ending}"
+    arrays = {f"encoder.{name}": array for name, array in net.state_dict().items()}
+    arrays["dense"] = np.ones(2)
+    if ending == ".npz":
+        np.savez(path, **arrays)  # type: ignore[arg-type]
+    else:
+        import_module("safetensors.numpy").save_file(arrays, path)
+    found = lstm.load(path, prefix="encoder", **untold)
+    assert_same_bits(found.forward_sequence(X), net.forward_sequence(X))
+    with pytest.raises(FormatError, match="bare"):
+        lstm.load(path, prefix="encoder", merge="concat")
+    reverse = LSTM(3, 5, reverse=True, rng=0)
+    reverse.save(tmp_path / f"net{ending}")
+    assert lstm.load(tmp_path / f"net{ending}", reverse=True).reverse
+    with pytest.raises(FormatError, match="stores reverse=True, so reverse=False does not apply"):
+        lstm.load(tmp_path / f"net{ending}", reverse=False)
 
 
 # Writing
@@ -111,26 +137,123 @@ def test_a_full_disk(ending: str, tmp_path: Path) -> None:
 # Reading
 
 
-@pytest.mark.parametrize(("input_size", "is_read"), [(800, True), (1500, False)])
-def test_zeros_are_bounded_by_the_size_of_the_file(input_size: int, is_read: bool, tmp_path: Path) -> None:
-    """Compressed, the zeros take next to nothing: the arrays take 7.2 and 12.7 times the file's bytes."""
-    state = {
-        "weight_ih_l0": np.zeros((512, input_size)),
-        "weight_hh_l0": np.random.default_rng(0).normal(size=(512, 128)),
-    }
+def pruned(share: float) -> dict[str, np.ndarray]:
+    """A state dict in which this share of the weights is zero."""
+    rng = np.random.default_rng(0)
+    state = LSTM(256, 256, dtype=np.float32, rng=0, init="pytorch").state_dict()
+    return {name: np.where(rng.random(a.shape) < share, np.float32(0), a) for name, a in state.items()}
+
+
+@pytest.mark.parametrize(("share", "is_read"), [(0.9, True), (0.99, True), (1.0, False)])
+def test_zeros_are_bounded_by_the_size_of_the_file(share: float, is_read: bool, tmp_path: Path) -> None:
+    """Compressed, the zeros take next to nothing; nothing but them is no net that anybody has."""
+    state = pruned(share)
     path = tmp_path / "net.npz"
     np.savez_compressed(path, **state)  # type: ignore[arg-type]
     with zipfile.ZipFile(path) as file:
         expansion = sum(entry.file_size for entry in file.infolist()) / path.stat().st_size
-    assert (expansion < archive.LARGEST_EXPANSION) == is_read
+    assert (expansion < archive.PRUNED_EXPANSION) == is_read
     if is_read:
         assert_same_bits(lstm.load(path).state_dict()["weight_hh_l0"], state["weight_hh_l0"])
         return
-    with pytest.raises(FormatError, match=r"net\.npz: entry 'weight_.*which the file does not hold"):
+    with pytest.raises(FormatError, match=r"net\.npz: entry 'weight_.*save it uncompressed"):
         lstm.load(path)
+
+
+def test_what_zeros_may_take_has_an_end() -> None:
+    assert archive.pruned_budget(1 << 20) == 128 << 20
+    assert archive.pruned_budget(1 << 22) == archive.MOST_PRUNED
+    assert archive.pruned_budget(1 << 30) == archive.budget(1 << 30)
 
 
 def test_the_process_that_reads_hdf5_has_the_same_bounds() -> None:
     """It imports nothing of this package, and so has numbers of its own."""
     for name in ("LARGEST_EXPANSION", "SMALL"):
         assert getattr(hdf5_child, name) == getattr(archive, name)
+
+
+# Every array
+
+
+def awkward_arrays() -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    return {"dense.weight": rng.normal(size=(2, 3)), "half": rng.normal(size=4).astype(np.float16)}
+
+
+def check_tensors(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> None:
+    assert found.keys() == expected.keys()
+    for name, array in expected.items():
+        wide = array.astype(np.float32) if array.dtype == np.float16 else array
+        assert_same_bits(found[name], wide, name)
+
+
+@pytest.mark.parametrize("ending", WRITTEN)
+def test_tensors_of_every_written_format(ending: str, tmp_path: Path) -> None:
+    """The weights of a net are among them, and what says what they do not tell is not."""
+    net = LSTM(3, 5, rng=0, reverse=True, init="pytorch")
+    net.save(tmp_path / f"net{ending}")
+    found = lstm.tensors(tmp_path / f"net{ending}")
+    assert all(array.dtype.kind in "fi" for array in found.values())
+    if ending != ".onnx":
+        check_tensors(found, net.state_dict())
+    assert {array.size for array in found.values()} >= {60, 100}
+    if ending != ".onnx":
+        with pytest.raises(ValueError, match="external_data= does not apply"):
+            lstm.tensors(tmp_path / f"net{ending}", external_data=True)
+
+
+def test_tensors_of_npz_without_a_net(tmp_path: Path) -> None:
+    arrays = {**awkward_arrays(), "count": np.arange(3)}
+    np.savez(tmp_path / "model.npz", **arrays)  # type: ignore[arg-type]
+    check_tensors(lstm.tensors(tmp_path / "model.npz"), arrays)
+    np.savez(tmp_path / "pickled.npz", a=np.array([{}], object))
+    with pytest.raises(FormatError, match="entry 'a' has dtype"):
+        lstm.tensors(tmp_path / "pickled.npz")
+    with pytest.raises(ValueError, match=r"torch\.load"):
+        lstm.tensors(tmp_path / "model.pt")
+
+
+def test_tensors_of_safetensors(tmp_path: Path) -> None:
+    library = pytest.importorskip("safetensors.numpy")
+    arrays = {**awkward_arrays(), "count": np.arange(3), "mask": np.array([True, False])}
+    library.save_file(arrays, tmp_path / "model.safetensors")
+    check_tensors(lstm.tensors(tmp_path / "model.safetensors"), arrays)
+
+
+def test_tensors_of_onnx(tmp_path: Path) -> None:
+    """Initializers and Constants of the graph and of those within it, texts left out."""
+    onnx = pytest.importorskip("onnx")
+    make, proto = onnx.helper, onnx.numpy_helper.from_array
+    arrays = {**awkward_arrays(), "count": np.arange(3)}
+
+    def branch(value: float) -> object:
+        node = make.make_node("Constant", [], ["y"], value=proto(np.array([value])))
+        return make.make_graph([node], "branch", [], [make.make_tensor_value_info("y", 11, [1])])
+
+    nodes = [
+        make.make_node("Constant", [], ["bias"], value_floats=[1.0, 2.0]),
+        make.make_node("If", ["c"], ["z"], name="if", then_branch=branch(3.0), else_branch=branch(4.0)),
+    ]
+    tensors = [proto(array, name) for name, array in arrays.items()]
+    tensors.append(make.make_tensor("words", onnx.TensorProto.STRING, [1], [b"a"]))
+    graph = make.make_graph(nodes, "g", [make.make_tensor_value_info("c", 9, [])], [], tensors)
+    path = tmp_path / "model.onnx"
+    onnx.save(make.make_model(graph, opset_imports=[make.make_opsetid("", 17)]), path)
+    arrays["bias"] = np.array([1.0, 2.0], np.float32)
+    arrays |= {"if/y": np.array([4.0]), "if/y#2": np.array([3.0])}  # in the order of their names
+    check_tensors(lstm.tensors(path), arrays)
+
+
+def test_tensors_of_keras(tmp_path: Path) -> None:
+    h5py = pytest.importorskip("h5py")
+    arrays = {f"layers/{name}/vars/0": array for name, array in awkward_arrays().items()}
+    path = tmp_path / "model.weights.h5"
+    with h5py.File(path, "w") as file:
+        for name, array in arrays.items():
+            file[name] = array
+        file["optimizer/vars/0"] = np.int64(3)
+    check_tensors(lstm.tensors(path), arrays)
+    with h5py.File(path, "a") as file:
+        file.create_dataset("large", (10**9,), "f4", chunks=(10**6,))
+    with pytest.raises(FormatError, match="entry 'large'"):
+        lstm.tensors(path)

@@ -97,7 +97,7 @@ def test_a_bare_state_dict(dtype: type, bias: bool, write: Callable[..., None], 
     assert loaded.dtype == (np.float64 if dtype is np.float64 else np.float32)
 
 
-@pytest.mark.parametrize("name", ["net.bin", "net", "net.npz.gz", ".npz", "net.npy", "net.onnx2"])
+@pytest.mark.parametrize("name", ["net", "net.npz.gz", ".npz", "net.npy", "net.onnx2"])
 def test_unknown_endings(name: str, tmp_path: Path) -> None:
     net, path = make_net(), tmp_path / name
     with pytest.raises(ValueError, match=r"\.npz"):

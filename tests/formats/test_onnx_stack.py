@@ -164,3 +164,74 @@ def test_layers_of_other_sizes_are_no_stack() -> None:
             tensor.CopyFrom(numpy_helper.from_array(np.pad(array, rows), tensor.name))
     with pytest.raises(FormatError, match=r"differ in hidden_size.*hidden_size=5"):
         LSTM.from_onnx(whole)
+
+
+@pytest.mark.parametrize("source", ["h_n0", "C_n0"])
+def test_a_layer_that_starts_from_another_one_s_states(source: str) -> None:
+    """An encoder and a decoder are no layers of one net, also through operators in between."""
+    arrays = {f"{name}{k}": array for k in range(2) for name, array in weights().items()}
+    nodes = [
+        helper.make_node(
+            "LSTM", ["X", "W0", "R0", "B0"], ["Y0", "h_n0", "C_n0"], name="encoder", hidden_size=H
+        ),
+        helper.make_node("Squeeze", ["Y0", "axes"], ["X1"]),
+        helper.make_node("Mul", [source, "half"], ["state"]),
+        helper.make_node(
+            "LSTM", ["X1", "W1", "R1", "B1", "", "state"], ["Y1"], name="decoder", hidden_size=H
+        ),
+    ]
+    extra = {
+        "axes": np.array([1]),
+        "half": np.array(0.5, np.float32),
+        "W1": np.ones((1, 4 * H, H), np.float32),
+    }
+    whole = model(nodes, {**arrays, **extra})
+    with pytest.raises(FormatError, match="'decoder' takes its initial_h from another LSTM"):
+        LSTM.from_onnx(whole)
+    assert LSTM.from_onnx(whole, "encoder").hidden_size == H
+
+
+STATES = np.random.default_rng(5).uniform(-1, 1, (1, 2, H)).astype(np.float32)
+
+
+@pytest.mark.parametrize("name", ["initial_h", "initial_c", "sequence_lens"])
+@pytest.mark.parametrize("expanded", [False, True])
+def test_constants_that_a_net_takes_from_its_caller(name: str, expanded: bool) -> None:
+    """They raise unless they are dropped; zeros are dropped in any case."""
+    place = {"sequence_lens": 4, "initial_h": 5, "initial_c": 6}[name]
+    values = np.array([3, 2], np.int32) if name == "sequence_lens" else STATES
+    if expanded and name == "sequence_lens":
+        pytest.skip("lengths are not expanded")
+
+    def made(array: np.ndarray) -> Any:
+        inputs = ["X", "W", "R", "B", "", "", ""]
+        inputs[place] = "state"
+        nodes = [helper.make_node("LSTM", inputs, ["Y"], name="node", hidden_size=H)]
+        arrays = {**weights(), "given" if expanded else "state": array[:, :1] if expanded else array}
+        if expanded:  # to a batch that the model is told when it runs
+            nodes = [
+                helper.make_node("Shape", ["X"], ["shape"]),
+                helper.make_node("Slice", ["shape", "one", "two"], ["batch"]),
+                helper.make_node("Concat", ["one", "batch", "last"], ["target"], axis=0),
+                helper.make_node("Expand", ["given", "target"], ["state"]),
+                *nodes,
+            ]
+            arrays |= {"one": np.array([1]), "two": np.array([2]), "last": np.array([H])}
+        return model(nodes, arrays)
+
+    with pytest.raises(FormatError, match=f"constant {name} 'state'") as caught:
+        LSTM.from_onnx(made(values))
+    assert 'initial_states="drop"' in str(caught.value)
+    net = LSTM.from_onnx(made(values), initial_states="drop")
+    if name != "sequence_lens":
+        assert repr(LSTM.from_onnx(made(np.zeros_like(values)))) == repr(net)
+    for wrong, error in ((None, TypeError), ("keep", ValueError)):
+        with pytest.raises(error, match="initial_states is"):
+            LSTM.from_onnx(made(values), initial_states=wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("shape", [(1, 2, H + 1), (2, 2, H), (2, H)])
+def test_constant_states_that_do_not_fit_the_node(shape: tuple[int, ...]) -> None:
+    node = helper.make_node("LSTM", ["X", "W", "R", "B", "", "state"], ["Y"], name="node", hidden_size=H)
+    with pytest.raises(FormatError, match="has initial_h of shape"):
+        LSTM.from_onnx(model([node], {**weights(), "state": np.zeros(shape, np.float32)}))

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import struct
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from support import DATA, ROOT, assert_same_bits
+from support import DATA, ROOT, assert_close, assert_same_bits
 from variants import VARIANTS, make
 
 import lstm
@@ -37,8 +38,6 @@ def state_of(case: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def assert_outputs(net: LSTM, case: dict[str, np.ndarray]) -> None:
-    from support import assert_close
-
     Y, (h_n, C_n) = net.forward_sequence(case["X"], case["h0"], case["C0"], return_state=True)
     for name, found in (("Y", Y), ("h_n", h_n), ("C_n", C_n)):
         assert_close(found, case[name], name, FIXTURE_TOLERANCE)
@@ -48,6 +47,130 @@ def assert_same_weights(net: LSTM, other: LSTM) -> None:
     assert repr(net) == repr(other)
     for name, array in net.state_dict().items():
         assert_same_bits(other.state_dict()[name], array, name)
+
+
+# Cells of one's own
+
+
+@pytest.mark.parametrize("prefix", ["", "encoder.cell."])
+@pytest.mark.parametrize("other", ["layernorm_i.weight", "weight_cc", "bias_ch", "gate.norm.bias"])
+@pytest.mark.parametrize("ending", ["", "_l0"])
+def test_other_tensors_of_the_same_module(prefix: str, other: str, ending: str, tmp_path: Path) -> None:
+    """They change what it computes, so that it is no plain LSTM; those of other modules do not."""
+    library = pytest.importorskip("safetensors.numpy")
+    own = {f"weight_ih{ending}": np.ones((24, 4)), f"weight_hh{ending}": np.ones((24, 6))}
+    model = {prefix + name: array for name, array in {**own, other: np.ones(6)}.items()}
+    with pytest.raises(
+        ValueError, match=f"'{prefix}' has other tensors in the same module, '{prefix}{other}'"
+    ):
+        LSTM.from_torch(model)
+    path = tmp_path / "model.safetensors"
+    library.save_file(model, path)
+    with pytest.raises(FormatError, match=r"model\.safetensors: the LSTM .* is no plain LSTM"):
+        lstm.load(path)
+    model[f"other.{other}"] = model.pop(prefix + other)
+    if prefix:
+        assert LSTM.from_torch(model).hidden_size == 6
+
+
+def test_a_cell_with_peepholes_or_projection() -> None:
+    rng = np.random.default_rng(0)
+    cell = {"weight_ih": rng.normal(size=(24, 4)), "weight_hh": rng.normal(size=(24, 6))}
+    cell["weight_ch"] = rng.normal(size=18)
+    assert_same_bits(LSTM.from_torch(cell).state_dict()["weight_ch_l0"], cell["weight_ch"])
+    del cell["weight_ch"]
+    cell |= {"weight_hh": rng.normal(size=(24, 3)), "weight_hr": rng.normal(size=(3, 6))}
+    assert LSTM.from_torch({f"a.{name}": array for name, array in cell.items()}).proj_size == 3
+
+
+# Quantized and exported modules
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("dtype", ["qint8", "float16"])
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_dynamically_quantized_modules(dtype: str, bidirectional: bool) -> None:
+    """Within half a step of a weight, or the rounding of float16, of what was quantized."""
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    module = torch.nn.Sequential(torch.nn.LSTM(4, 6, 2, bidirectional=bidirectional), torch.nn.Tanh())
+    quantized = torch.ao.quantization.quantize_dynamic(module, {torch.nn.LSTM}, dtype=getattr(torch, dtype))
+    found, expected = LSTM.from_torch(quantized).state_dict(), LSTM.from_torch(module).state_dict()
+    for name, array in expected.items():
+        step = np.abs(array).max() * (2 / 255 if dtype == "qint8" else 2.0**-10)
+        assert np.abs(found[name] - array).max() <= step
+    assert any((found[name] != expected[name]).any() for name in expected)
+    with pytest.raises(ValueError, match="quantize_dynamic, so hand over the module itself"):
+        LSTM.from_torch(quantized.state_dict())
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_quantizable_modules() -> None:
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    module = torch.ao.nn.quantizable.LSTM(4, 6, 2, batch_first=True)
+    X = torch.randn(3, 5, 4)
+    Y = module(X)[0].detach().numpy()
+    wrapped = torch.nn.ModuleDict({"a": module})
+    for source in (module, module.state_dict(), wrapped):
+        assert_close(LSTM.from_torch(source).forward_sequence(X.numpy()), Y, "Y", FIXTURE_TOLERANCE)
+    both = torch.ao.nn.quantizable.LSTM(4, 6, bidirectional=True, batch_first=True)
+    Y = both(X)[0].detach().numpy()
+    assert_close(LSTM.from_torch(both).forward_sequence(X.numpy()), Y, "Y", FIXTURE_TOLERANCE)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_exported_programs() -> None:
+    torch = pytest.importorskip("torch")
+    module = torch.nn.LSTM(4, 6, batch_first=True)
+    program = torch.export.export(module, (torch.zeros(2, 5, 4),))
+    assert_same_weights(LSTM.from_torch(program), LSTM.from_torch(module))
+
+
+# Pickles
+
+
+@pytest.mark.parametrize("ending", [".pt", ".PTH", ".ckpt", ".bin", ".pth.tar", ".pkl"])
+def test_pickles_are_not_read_but_explained(ending: str, tmp_path: Path) -> None:
+    path = tmp_path / f"model{ending}"
+    with pytest.raises(ValueError, match=r"torch\.load\(.*weights_only=True\)") as caught:
+        lstm.load(path)
+    assert ('["state_dict"]' in str(caught.value)) == (ending == ".ckpt")
+    with pytest.raises(
+        ValueError, match=r"model\.\S*safetensors'(.|\n)*torch\.save\(net\.to_torch\(\)\.state_dict"
+    ):
+        LSTM(3, 5).save(path)
+    assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    ("ending", "entries", "says"),
+    [
+        (".pt", ["a/data.pkl", "a/code/b.py", "a/constants.pkl"], r"torch\.jit\.load"),
+        (".model", ["a/data.pkl", "a/code/b.py", "a/constants.pkl"], r"torch\.jit\.load"),
+        (".model", ["a/data.pkl", "a/data/0"], r"torch\.load"),
+        (".model", ["a/config.json"], r"ends in '\.model', but must end in"),
+        (".pt2", [], r"torch\.export\.load\(.*\)\.state_dict"),
+    ],
+)
+def test_what_an_archive_holds_picks_the_advice(
+    ending: str, entries: list[str], says: str, tmp_path: Path
+) -> None:
+    path = tmp_path / f"model{ending}"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in entries:
+            archive.writestr(name, b"x")
+    with pytest.raises(ValueError, match=says):
+        lstm.load(path)
+
+
+@pytest.mark.parametrize("backend", ["native", "numpy"])
+def test_packed_sequences_are_refused(backend: Any) -> None:
+    rnn = pytest.importorskip("torch").nn.utils.rnn
+    torch = pytest.importorskip("torch")
+    packed = rnn.pack_sequence([torch.ones(3, 2), torch.ones(2, 2)])
+    with pytest.raises(TypeError, match=r"pad_packed_sequence.*lengths="):
+        LSTM(2, 3, backend=backend).forward_sequence(packed)
 
 
 # State dicts
@@ -307,7 +430,7 @@ def test_a_net_in_a_file_of_many(tmp_path: Path, library: Any) -> None:
     with pytest.raises(FormatError, match="no LSTM has the prefix"):
         lstm.load(path, prefix="y")
     LSTM(3, 5).save(tmp_path / "net.npz")
-    with pytest.raises(ValueError, match="holds a single LSTM, so prefix= does not apply"):
+    with pytest.raises(ValueError, match="no LSTM has the prefix"):
         lstm.load(tmp_path / "net.npz", prefix="y")
 
 

@@ -15,6 +15,7 @@ from . import files
 from .description import Names
 from .hdf5 import File
 from .stack import Layer, assemble, cells_of, check_pick, pick
+from .tensors import tensors as tensors
 
 
 def read(path: str | os.PathLike[str], layer: str | int | None = None) -> Parts:

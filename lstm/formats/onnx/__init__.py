@@ -14,9 +14,10 @@ from .constants import Constants
 from .initial import check_choice, check_layer_states, check_states
 from .model import Model, NodeSite, parse
 from .node import Attributes, read_arrays, read_attributes, read_sizes, to_state_dict
+from .tensors import tensors
 from .writer import write
 
-__all__ = ["names", "nodes", "read", "write"]
+__all__ = ["names", "nodes", "read", "tensors", "write"]
 
 MOST_LISTED = 10
 

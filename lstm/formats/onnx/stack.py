@@ -97,7 +97,8 @@ def depends_on_lstm(scope: Scope, name: str) -> bool:
         if origin is not None:
             if is_lstm(origin[1]):
                 return True
-            waiting += [(origin[0], one) for one in origin[1].input]
+            if origin[1].op_type not in ("Shape", "Size"):  # the same for any values
+                waiting += [(origin[0], one) for one in origin[1].input]
     return False
 
 
