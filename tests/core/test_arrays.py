@@ -73,6 +73,28 @@ def test_out_may_overlap_the_input(batch: int, time: int, units: int, shift: int
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shift", [0, 1, -1, 40, -40, 120])
+@pytest.mark.parametrize(("batch", "time", "units"), [*OVERLAPS, (None, 300, 40), (None, 6, 6)])
+@pytest.mark.parametrize("reverse", [False, True])
+def test_contiguous_out_may_overlap_the_input(
+    reverse: bool, batch: int | None, time: int, units: int, shift: int, dtype: type
+) -> None:
+    """X and out are contiguous and the states as they are returned: the arrays of everyday calls."""
+    rng = np.random.default_rng(8)
+    net = random_net(rng, units, units, dtype, reverse=reverse)
+    X, h0, C0 = random_case(rng, batch or 1, time, units, units, dtype)
+    X, h0, C0 = (X[0], h0, C0) if batch is None else (X, h0[np.newaxis], C0[np.newaxis])
+    for name, variant in variants(net):
+        for states in ((), (h0, C0)):
+            wanted = variant.forward_sequence(X, *states)
+            memory = np.zeros(X.size + 160, dtype)
+            source, out = (memory[k : k + X.size].reshape(X.shape) for k in (40, 40 + shift))
+            source[...] = X
+            assert variant.forward_sequence(source, *states, out=out) is out
+            assert_same_bits(out.copy(), wanted, name)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("size", "units"), [(6, 6), (20, 40)])
 def test_out_may_overlap_the_input_across_rows(size: int, units: int, dtype: type) -> None:
     """The outputs lie on the inputs transposed: every row of a batch meets every other."""

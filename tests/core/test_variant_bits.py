@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support import DTYPES, EACH_ISA, MIXTURE_TOLERANCE, assert_close, assert_same_bits, on_isa, peak_of
+from support import DTYPES, EACH_ISA, MIXTURE_TOLERANCE, assert_close, assert_same_bits, on_isa
 from variants import VARIANTS, Mixture, assert_nearly_same, fill_in, make, merged, oracle_trace
 
 from lstm import LSTM
@@ -213,26 +213,3 @@ def test_length_zero_carries_the_state(name: str, backend: str) -> None:
     assert not found["Y"].any()
     assert_same_bits(found["h_n"], mixture.h0)
     assert_same_bits(found["C_n"], mixture.C0)
-
-
-def test_many_steps_in_many_chunks() -> None:
-    """Layers take turns on chunks of time, forward and backward, whatever X must be converted from."""
-    for options in ({"reverse": True}, {}, {"bidirectional": True}):
-        net = LSTM(3, 6, num_layers=2, rng=3, init="pytorch", **options)  # type: ignore[arg-type]
-        X = np.random.default_rng(4).standard_normal((2, 100_000, 3)).astype(np.float32)
-        lengths = np.array([99_999, 12_345])
-        Y = net.forward_sequence(X, lengths=lengths)
-        Z = net.forward_sequence(X[1, :12_345].astype(np.float64))
-        assert_same_bits(Y[1, :12_345], Z)
-        assert not Y[1, 12_345:].any()
-
-
-@pytest.mark.parametrize("options", [{"num_layers": 3}, {"num_layers": 3, "reverse": True}])
-def test_memory_between_layers_does_not_grow_with_time(options: dict[str, Any]) -> None:
-    net = LSTM(1, 4, rng=0, **options)
-    X = np.zeros((200_000, 1))
-    out = np.empty((200_000, 4))
-    assert peak_of(lambda: net.forward_sequence(X, out=out)) < out.nbytes
-    with_conversion = LSTM(8, 1, bidirectional=True, rng=0, dtype=np.float32)
-    wide, narrow = np.zeros((200_000, 8)), np.empty((200_000, 2), np.float32)
-    assert peak_of(lambda: with_conversion.forward_sequence(wide, out=narrow)) < wide.nbytes // 4
