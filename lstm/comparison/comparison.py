@@ -26,7 +26,7 @@ SECONDS = 0.3
 """For the timing of one case."""
 
 LARGEST_ISA_WORK = 2_000_000_000
-"""Products that each ISA computes for one case at most: 3 seconds of the plain C kernel."""
+"""Products that each ISA computes for one case at most: 3 seconds of the generic kernel."""
 
 CHUNKS = (3, 1, 17, 2, 40)
 """Time steps of the chunks that a sequence is cut into, over and over."""

@@ -93,8 +93,8 @@ def backward_cell(
     of the gradients of h and C of every step. This is the one place that chooses what computes them.
     """
     dX = np.empty_like(record.X) if inputs else None
-    plain = unpack(weights) if isinstance(weights, PackedWeights) else weights
-    reference_gradients.backward_sequence(plain, options, record, dY, dh, dC, dX, sums, norms)
+    unpacked = unpack(weights) if isinstance(weights, PackedWeights) else weights
+    reference_gradients.backward_sequence(unpacked, options, record, dY, dh, dC, dX, sums, norms)
     return dX
 
 

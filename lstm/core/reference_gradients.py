@@ -1,6 +1,6 @@
 """Backpropagation through time in NumPy alone, to be read next to the equations.
 
-The forward pass of one step, with all variants (`reference` has the plain equations)::
+The forward pass of one step, with all variants (`reference` has the default equations)::
 
     z_k = W_k·[h_{t-1}, x] + b_k        for each gate k of i, f, g, o
     z_i += p_i ⊙ C_{t-1}    z_f += p_f ⊙ C_{t-1}    z_o += p_o ⊙ C_t        peepholes

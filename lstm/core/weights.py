@@ -27,7 +27,7 @@ PEEPHOLES = ("i", "f", "o")
 
 
 class Weights(NamedTuple):
-    """The weights of one layer and direction as plain arrays, gates in the order of `GATES`."""
+    """The weights of one layer and direction as NumPy arrays, gates in the order of `GATES`."""
 
     input: np.ndarray  # (4, H, I)
     hidden: np.ndarray  # (4, H, O)
