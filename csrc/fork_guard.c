@@ -1,5 +1,6 @@
 /* Guards that a fork opens: atomics, and the generation of the process. */
 #include "fork_guard.h"
+#include "lstm_kernels.h" /* refuses -ffast-math, as for all of the kernel */
 
 #include <pthread.h>
 

@@ -44,3 +44,13 @@ def mixtures(request: pytest.FixtureRequest) -> int:
 def fuzz(request: pytest.FixtureRequest) -> int:
     """How many random mutations of files are read, of all formats together."""
     return int(request.config.getoption("--fuzz"))
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Time no path of a comparison: say that each took some milliseconds."""
+    from lstm.comparison import comparison
+
+    monkeypatch.setattr(
+        comparison, "interleaved_times", lambda runs, **_: [[1e-3 * (k + 1)] for k in range(len(runs))]
+    )

@@ -147,9 +147,10 @@ def model_report(path: str, lstms: list[LSTMReport], more: int = 0) -> dict[str,
           of one LSTM a file, and for the net whose layers the others are, which comes first;
         - ``error``: why it cannot be loaded, or null;
         - ``lstm``: null with an error, else ``net`` (in words), ``input_size``, ``hidden_size``,
-          ``num_layers``, ``bidirectional``, ``reverse``, ``proj_size``, ``bias``, ``peephole``,
-          ``clip``, ``input_forget``, ``activations``, ``dtype`` (as of `lstm.LSTM`), ``output_size``
-          (D O), ``parameters`` (their number, with one bias a gate), and ``layers``, an object for
+          ``num_layers``, ``bidirectional``, ``merge``, ``reverse``, ``proj_size``, ``bias``,
+          ``peephole``, ``clip``, ``cell_clip``, ``proj_clip``, ``input_forget``, ``activations``,
+          ``dtype`` (as of `lstm.LSTM`), ``output_size`` (D O, or O if directions are merged),
+          ``parameters`` (their number, with one bias a gate), and ``layers``, an object for
           each layer and direction: ``name`` (the ending of PyTorch's names: ``l0``, ``l0_reverse``),
           ``shapes`` (by kind of weight) and ``parameters``.
 

@@ -68,14 +68,6 @@ REPORT_KEYS = {
 Arrays = dict[str, np.ndarray]
 
 
-@pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Time each path once."""
-    monkeypatch.setattr(
-        comparison, "interleaved_times", lambda runs, **_: [[1e-3 * (k + 1)] for k in range(len(runs))]
-    )
-
-
 class Files:
     """A small net, its file, and input files for it."""
 
