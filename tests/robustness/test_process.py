@@ -205,13 +205,29 @@ def calls_of(dtype: Any) -> dict[str, Callable[[], Any]]:
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_memory_is_flat(dtype: Any, name: str) -> None:
     call = calls_of(dtype)[name]
-    for _ in range(10_000):
-        call()
-    before = resident_bytes()
-    for _ in range(100_000):
-        call()
+
+    def run(times: int = 100_000) -> None:
+        for _ in range(times):
+            call()
+
+    run(10_000)
     # The smallest allocation that could leak, of 16 bytes, would come to 1.6 MB.
-    assert resident_bytes() - before < 1_000_000
+    assert growth_of(run) < 1_000_000
+
+
+def growth_of(run: Callable[[], None]) -> int:
+    """The least bytes by which memory grows over three runs: a leak grows in each.
+
+    Pages that the system had taken from this process and that come back are growth, too, now and then.
+    """
+    grown = []
+    for _ in range(3):
+        before = resident_bytes()
+        run()
+        grown.append(resident_bytes() - before)
+        if grown[-1] < 1_000_000:
+            break
+    return min(grown)
 
 
 @plain_memory
@@ -219,13 +235,14 @@ def test_memory_is_flat(dtype: Any, name: str) -> None:
 def test_memory_is_flat_as_weights_change() -> None:
     net = LSTM(3, 5)
     first, second = net.Wo, net.Wo * 2
-    before = 0
-    for k in range(11_000):
-        if k == 1000:
-            before = resident_bytes()
-        net.Wo = first if k % 2 else second
-        LSTM.from_state_dict(net.state_dict())
-    assert resident_bytes() - before < 1_000_000
+
+    def run(times: int = 10_000) -> None:
+        for k in range(times):
+            net.Wo = first if k % 2 else second
+            LSTM.from_state_dict(net.state_dict())
+
+    run(1000)
+    assert growth_of(run) < 1_000_000
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

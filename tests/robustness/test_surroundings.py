@@ -34,6 +34,9 @@ def test_masked_arrays_in_lists_raise() -> None:
         net.forward_sequence(np.ma.MaskedArray(np.ones((2, 3))))
 
 
+@pytest.mark.skipif(
+    "LSTM_SANITIZE" in os.environ, reason="a sanitizer ends the process that asks for too much memory"
+)
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
