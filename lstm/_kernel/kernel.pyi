@@ -5,7 +5,7 @@ from typing import NoReturn, TypeVar, final
 
 import numpy as np
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 KNOWN_ISAS: tuple[str, ...]
 SUPPORTED_ISAS: tuple[str, ...]
@@ -71,7 +71,7 @@ class StepScratch:
         out: object,
         single: bool,
     ) -> np.ndarray | None: ...
-    def alone(self, function: Callable[..., T], *arguments: object) -> T: ...
+    def alone(self, function: Callable[..., _T], *arguments: object) -> _T: ...
     def __reduce__(self) -> NoReturn: ...
 
 def sigmoid(x: np.ndarray, y: np.ndarray, isa: str = ...) -> None: ...
