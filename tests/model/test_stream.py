@@ -417,6 +417,19 @@ def test_rows_of_a_stream_are_reset(backend: str) -> None:
 
 
 @pytest.mark.parametrize("backend", ["native", "numpy"])
+def test_a_stream_goes_on_from_what_forward_gave(backend: str) -> None:
+    """States as `forward` returns them for a single row, (H,) and (H, 1), are states of a stream too."""
+    net = LSTM(3, 5, rng=0, backend=backend)  # type: ignore[arg-type]
+    rng = np.random.default_rng(1)
+    x, h, C = rng.standard_normal(3), rng.standard_normal(5), rng.standard_normal(5)
+    for shape in ((-1,), (-1, 1)):
+        stream = net.stream()
+        stream.state = net.forward(x.reshape(shape), h.reshape(shape), C.reshape(shape))
+        h_1, C_1 = net.forward(x, h, C)
+        assert_same_bits(stream.step(2 * x), net.forward(2 * x, h_1, C_1)[0])
+
+
+@pytest.mark.parametrize("backend", ["native", "numpy"])
 def test_a_wrong_state_changes_nothing(backend: str) -> None:
     _, mixture = make("one-direction mixture", np.float64, 4)
     stream = mixture.net(backend=backend).stream(4)
