@@ -15,6 +15,7 @@ import numpy as np
 
 from ..formats import FormatError
 from ..formats.numpy_files import LONGEST_HEADER, read_header
+from ..formats.reading import open_plain
 
 SPAN_BYTES = 1 << 22
 """Read at once of a Fortran-ordered file, in which the rows asked for are among all others."""
@@ -25,7 +26,7 @@ class Reader:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = os.fspath(path)
-        self._file = io.FileIO(self.path)
+        self._file = open_plain(self.path)
         try:
             head = self._file.read(LONGEST_HEADER)
             header = read_header(self.path, head)

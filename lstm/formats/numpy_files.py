@@ -14,6 +14,7 @@ import numpy as np
 from ..core import memory as memories
 from .archive import LONGEST_SHOWN, BoundedReader, budget, checked_entries, chunks, opened, pruned_budget
 from .errors import FormatError
+from .reading import open_plain
 
 LONGEST_HEADER = 4096  # bytes
 
@@ -44,7 +45,7 @@ def read_arrays(
     `otherwise` what an error says of another. Arrays hold numbers or text.
     """
     name = os.fspath(path)
-    with BoundedReader(io.FileIO(name)) as file:
+    with BoundedReader(open_plain(name)) as file:
         bound = budget if is_known is None else pruned_budget
         left = bound(os.fstat(file.fileno()).st_size)
         with opened(name, file, ".npz") as archive:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import os
 import zipfile
 
 from .archive import BoundedReader
+from .reading import open_plain
 
 CHECKPOINT = ".ckpt"  # Lightning's, whose state dict is one entry of several
 ENDINGS = (".pt", ".pth", ".pth.tar", ".pt.tar", CHECKPOINT, ".bin", ".pkl", ".pickle")
@@ -60,7 +60,7 @@ def _lines(what: str, *lines: str) -> str:
 def _is_zip(name: str) -> bool:
     """Whether a file begins as a zip archive does."""
     try:
-        with open(name, "rb") as file:
+        with open_plain(name) as file:
             return file.read(4) == b"PK\x03\x04"
     except OSError:
         return False
@@ -69,7 +69,7 @@ def _is_zip(name: str) -> bool:
 def _entries(name: str) -> list[str]:
     """The names of a zip archive's entries; none for any other file."""
     try:
-        with BoundedReader(io.FileIO(name)) as file, zipfile.ZipFile(file) as archive:
+        with BoundedReader(open_plain(name)) as file, zipfile.ZipFile(file) as archive:
             return archive.namelist()
     except Exception:  # of a file that is none, zipfile raises nearly anything
         return []

@@ -6,6 +6,7 @@ The library parses; nothing of a file is run.
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import re
@@ -19,6 +20,7 @@ from ..core.weights import Parts
 from . import candidates, lstm_entry
 from .errors import FormatError
 from .lstm_entry import ENTRY
+from .reading import open_plain
 
 # By the names that the format gives to dtypes; a bfloat16 is the upper half of a float32.
 DTYPES = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": np.uint16}
@@ -84,7 +86,7 @@ def names(path: str | os.PathLike[str]) -> list[tuple[int, tuple[str, ...]]]:
 def _opened(name: str) -> Iterator[Any]:
     """The library's view of a file; FormatError for what goes wrong with it in this block."""
     library = _library()
-    with open(name, "rb"):  # raises the same OSError as for other formats
+    with open_plain(name):  # raises the same OSError as for other formats
         pass
     try:
         with library.safe_open(name, "numpy") as file:
@@ -131,7 +133,7 @@ def _bfloat16(path: str, key: str) -> np.ndarray:
 
     The library has checked the header: its length in 8 bytes, a JSON text, and then the values.
     """
-    with open(path, "rb") as raw:
+    with io.BufferedReader(open_plain(path)) as raw:
         length = int.from_bytes(raw.read(8), "little")
         entry = json.loads(raw.read(length))[key]
         first, last = entry["data_offsets"]

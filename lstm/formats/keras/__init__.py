@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import os
 from collections.abc import Iterator
 from typing import IO
@@ -11,6 +10,7 @@ from typing import IO
 from ...core.weights import Parts
 from ..archive import BoundedReader
 from ..errors import FormatError
+from ..reading import open_plain
 from . import files
 from .description import Names
 from .hdf5 import File
@@ -40,7 +40,7 @@ def _opened(path: str | os.PathLike[str]) -> Iterator[tuple[File, list[Layer], d
     """The HDF5 file, the LSTM layers and which feeds which; FormatError for what goes wrong with them."""
     name = os.fspath(path)
     with contextlib.ExitStack() as stack:
-        file: IO[bytes] = stack.enter_context(BoundedReader(io.FileIO(name)))
+        file: IO[bytes] = stack.enter_context(BoundedReader(open_plain(name)))
         try:
             description, version = None, 3
             if name.lower().endswith(".keras"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import os
 from typing import IO
 
@@ -11,6 +10,7 @@ import numpy as np
 
 from ..archive import BoundedReader
 from ..errors import FormatError
+from ..reading import open_plain
 from . import files
 from .hdf5 import File
 
@@ -22,7 +22,7 @@ def tensors(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     """The datasets of a .keras, .h5 or .weights.h5 file by path, those without floats left out."""
     name = os.fspath(path)
     with contextlib.ExitStack() as stack:
-        file: IO[bytes] = stack.enter_context(BoundedReader(io.FileIO(name)))
+        file: IO[bytes] = stack.enter_context(BoundedReader(open_plain(name)))
         try:
             if name.lower().endswith(".keras"):
                 *_, file = files.unpacked(name, file)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import io
 import os
 import stat
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from ..errors import FormatError
+from ..reading import open_plain
 
 # Graphs within nodes and calls of functions, one in the other; the parser stops at some 30 graphs itself.
 DEEPEST = 50
@@ -23,6 +25,7 @@ DEEPEST = 50
 MOST_CALLED_NODES = 100_000
 OLDEST_OPSET = 7
 CHUNK = 1 << 20
+LARGEST = (1 << 31) - 1  # bytes that the parser takes
 
 Key: TypeAlias = tuple[str, str, str]
 STANDARD = ("", "ai.onnx")
@@ -294,7 +297,7 @@ class Model:
                 f"{where} has {length} bytes at {offset} of {location!r}, a file of {size} bytes, but must "
                 f"have {wanted} for shape {shape}"
             )
-        with open(path, "rb") as file:
+        with io.BufferedReader(open_plain(path)) as file:  # unlike a raw one it reads over 2 GB at once
             file.seek(offset)
             values = file.read(length)
         if len(values) != length:
@@ -346,7 +349,7 @@ def _number(where: str, name: str, text: str) -> int:
 def _check(where: str, path: str, checksum: str) -> None:
     """FormatError if a file is not that of its SHA-1."""
     digest = hashlib.sha1(usedforsecurity=False)
-    with open(path, "rb") as file:
+    with open_plain(path) as file:
         while chunk := file.read(CHUNK):
             digest.update(chunk)
     if digest.hexdigest() != checksum.lower():
@@ -368,7 +371,10 @@ def parse(source: Any, external_data: bool) -> Model:
     if not isinstance(name, str):
         raise TypeError(f"the source is a {type(source).__name__}, but must be a path or an onnx.ModelProto")
     proto = onnx.ModelProto()
-    with open(name, "rb") as file:
+    with open_plain(name) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > LARGEST:
+            raise FormatError(f"{name} has {size} bytes, but an .onnx file has less than 2 GB")
         content = file.read()
     try:
         proto.ParseFromString(content)
