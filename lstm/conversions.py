@@ -315,14 +315,14 @@ class Conversions:
         path : str or path-like
             Ends in ``.npz`` or, with the extra of that name, in ``.safetensors``, which PyTorch's
             ``load_state_dict`` takes too, or in ``.onnx``, as `to_onnx` writes it. A file of that name
-            is replaced once the new one is whole.
+            is replaced once the new one is whole and on the disk; its mode is kept, and a link to it.
 
         Raises
         ------
         ValueError
             If the path has another ending, or the net has what an .onnx file cannot hold: see `to_onnx`.
         OSError
-            If the file cannot be written.
+            If the file cannot be written, or is none, such as a device.
         ImportError
             If the extra of the format is not installed.
 

@@ -1,30 +1,142 @@
-"""Writing a file so that an old one of its name is replaced once the new one is whole."""
+"""Writing a file so that it replaces an old one of its name once it is whole, and on the disk."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
+import fcntl
+import hashlib
 import os
-import threading
+import secrets
+import stat
 from collections.abc import Iterator
+
+from .reading import check_plain
+
+# What file systems say that cannot lock a file, or wait until it is on the disk.
+UNABLE = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK)
 
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[str]:
     """Yield the name of a file to write, which then takes the place of `path`, or goes if that fails.
 
-    The file is there already, so that every library meets a path that can be written. An OSError that names
-    it names `path` instead.
+    A link stays, and what it leads to is replaced. An old file's mode is kept and, where that is allowed, its
+    owner. What a killed run has left of this path is removed. The file to write is there already, so that
+    every library meets a path that can be written; it must be written in place. An OSError about it is about
+    `path` instead.
     """
     name = os.fspath(path)
-    partial = f"{name}.{os.getpid()}.{threading.get_ident()}.partial"
+    partial = target = os.path.realpath(name)
     try:
-        with open(partial, "wb"):
-            pass
-        yield partial
-        os.replace(partial, name)
-    except BaseException as error:
-        if os.path.exists(partial):
-            os.remove(partial)
-        if isinstance(error, OSError) and error.filename == partial:
-            raise OSError(error.errno, error.strerror, name) from None
-        raise
+        old = _old_status(target)
+        _remove_left(target)
+        partial, descriptor = _created(target, 0o666 if old is None else 0o600)
+        try:
+            yield partial
+            if old is not None:
+                _take_over(descriptor, old)
+            _sync(descriptor)
+            os.replace(partial, target)
+        except BaseException:
+            with contextlib.suppress(FileNotFoundError):
+                os.remove(partial)
+            raise
+        finally:
+            os.close(descriptor)
+        _sync_folder(os.path.dirname(target))
+    except OSError as error:
+        if error.errno is None:
+            raise OSError(str(error).replace(partial, name)) from None
+        about = str(error.filename or target)
+        if about != target and _start(target) not in about:
+            raise
+        raise OSError(error.errno, error.strerror, name) from None
+
+
+def _old_status(target: str) -> os.stat_result | None:
+    """The status of the file to be replaced, None if there is none; OSError if that must not be."""
+    try:
+        status = os.stat(target)
+    except FileNotFoundError:
+        return None
+    check_plain(target, status, "written")
+    if not os.access(target, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), target)
+    return status
+
+
+def _start(target: str) -> str:
+    """How the names of files start that would become `target`; short, whatever the length of its own."""
+    return f".lstm-{hashlib.sha256(os.fsencode(os.path.basename(target))).hexdigest()[:16]}-"
+
+
+def _created(target: str, mode: int) -> tuple[str, int]:
+    """Name and descriptor of a new file next to `target`, locked for as long as it is written."""
+    while True:
+        name = f"{_start(target)}{secrets.token_hex(4)}.partial"
+        partial = os.path.join(os.path.dirname(target), name)
+        descriptor = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        if _is_locked(descriptor, partial, otherwise=True):
+            return partial, descriptor
+        os.close(descriptor)  # another run has taken it for one that was left, and removed it
+
+
+def _remove_left(target: str) -> None:
+    """Remove what runs that were killed have left of `target`: their locks have ended with them."""
+    folder, start = os.path.dirname(target), _start(target)
+    try:
+        left = [name for name in os.listdir(folder) if name.startswith(start) and name.endswith(".partial")]
+    except OSError:
+        return
+    for partial in (os.path.join(folder, name) for name in left):
+        with contextlib.suppress(OSError):
+            descriptor = os.open(partial, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            try:
+                if _is_locked(descriptor, partial, otherwise=False):
+                    os.remove(partial)
+            finally:
+                os.close(descriptor)
+
+
+def _is_locked(descriptor: int, path: str, otherwise: bool) -> bool:
+    """Lock an open file; whether that is done and `path` still names it; `otherwise` without locks."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return os.path.samestat(os.fstat(descriptor), os.stat(path, follow_symlinks=False))
+    except (BlockingIOError, FileNotFoundError):
+        return False
+    except OSError as error:
+        if error.errno not in UNABLE:
+            raise
+        return otherwise
+
+
+def _take_over(descriptor: int, old: os.stat_result) -> None:
+    """Give an open file owner and mode of the old one; where its group cannot be kept, no rights for it."""
+    with contextlib.suppress(OSError):
+        os.fchown(descriptor, old.st_uid, old.st_gid)
+    mode = stat.S_IMODE(old.st_mode)
+    if os.fstat(descriptor).st_gid != old.st_gid:
+        mode &= ~stat.S_IRWXG
+    os.fchmod(descriptor, mode)
+
+
+def _sync(descriptor: int) -> None:
+    """Wait until a file or folder is on the disk."""
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in UNABLE:
+            raise
+
+
+def _sync_folder(folder: str) -> None:
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except PermissionError:  # files can be made in a folder that cannot be read
+        return
+    try:
+        _sync(descriptor)
+    finally:
+        os.close(descriptor)
