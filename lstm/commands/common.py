@@ -33,6 +33,10 @@ class Parser(argparse.ArgumentParser):
         """Raise what becomes that line."""
         raise UnusableError(f"{message}; see {self.prog} --help")
 
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """Write the help or the version. That of argparse is silent where they cannot be written."""
+        write(message)
+
 
 def add_command(commands: Any, name: str, summary: str, description: str, notes: str) -> Parser:
     """One more command, whose description and notes are shown in its help as they are."""

@@ -252,3 +252,19 @@ def test_both_ways_to_start_it(tmp_path: Path) -> None:
             [program, "info", "--json"], capture_output=True, text=True, env=environment()
         )
         assert (script.returncode, script.stdout) == (0, done.stdout)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("arguments", ["--help", "--version", "run --help", "info"])
+def test_an_output_that_cannot_be_written_is_an_error(arguments: str, unbuffered: str) -> None:
+    """Buffered or not: where each write fails, argparse of its own is silent."""
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "lstm", *arguments.split()],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            env=environment(PYTHONUNBUFFERED=unbuffered),
+            text=True,
+        )
+    check_refusal(done.returncode, "", done.stderr, ["cannot be written", "No space left"])
