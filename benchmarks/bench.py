@@ -189,7 +189,7 @@ def blas_threads(asked: int) -> str:
     """How many threads NumPy's BLAS has, observed where threadpoolctl is installed."""
     wish = f"{asked} BLAS thread{'s' * (asked > 1)} asked for" if asked else "BLAS threads by its default"
     try:
-        from threadpoolctl import threadpool_info  # type: ignore[import-not-found]
+        from threadpoolctl import threadpool_info
     except ImportError:
         return wish
     found = [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]

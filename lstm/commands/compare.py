@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 from typing import Any
 
 from .common import (
@@ -36,22 +37,24 @@ INPUT.npz holds
   hidden or Y, h_n,      optional: outputs to be checked, float32 or float64
   c_n or C_n
 
-A row a case: I input, H hidden, B batch, T time; the largest difference between the
-paths over all outputs (every h, the last h and the last C); the best time of each
-path, which take turns; ratio: how many times as fast the native path is.
-  difference  absolute
-  relative    the same, divided by the largest value of the output if that is above 1.
-              Allowed are 5e-6 in float32 and 1e-13 in float64; recorded outputs of
-              float32 are always held to 5e-6. NaN must be in the same places.
-  ULP         in units of the spacing of floating-point numbers at the expected value.
-              If a value passes through zero this grows although the absolute
-              difference stays small.
+A row a case: I input, H hidden, B batch, T time, and of the output (every h, the last h,
+the last C) that comes closest to what is allowed:
+  error       the largest error of the native path, divided by the largest value of the
+              output if that is above 1. In float32 it is counted from the outputs of the
+              same net in float64, in float64 from those of NumPy.
+  NumPy's     NumPy's own error: that of its result, or how far it moves if all weights and
+              inputs change by one unit in the last place, whichever is larger
+  allowed     8 times that, but at least 9.5e-7 in float32 and 1.8e-15 in float64;
+              of recorded outputs at least 5e-6 and 1e-13. NaN must be in the same places.
+  native and NumPy: the best time of each path, which take turns
+  ratio       how many times as fast the native path is
 A closing line says whether single steps by LSTM.forward and by LSTM.stream, chunks,
 batch rows alone, and every instruction set of this CPU gave the same bits. Of a net
 that runs from the end of a sequence only batch rows and instruction sets are compared.
 
-NumPy's matrix products use as many threads as its BLAS takes by default, which can
-slow small ones down; OPENBLAS_NUM_THREADS=1 holds OpenBLAS to one.
+NumPy's BLAS is held to one thread, as the native path has, if threadpoolctl is installed
+(pip install "lstm-native[compare]"); without it, it may use several, which can slow small
+products down by much.
 
 Exit status: 0; 1 if something differs; 2 for unusable arguments.
 The keys of --json are explained by: python -m pydoc lstm.comparison.report.json_report
@@ -64,14 +67,27 @@ def add(commands: Any) -> Parser:
     parser.add_argument("model", nargs="?", metavar="MODEL", help="a file that lstm.load reads")
     parser.add_argument("input", nargs="?", metavar="INPUT.npz", help="see below")
     add_picks(parser)
+    parser.add_argument(
+        "--blas-threads",
+        type=_threads,
+        metavar="N",
+        help="threads of NumPy's BLAS, 0 for as many as it likes (default 1)",
+    )
     add_json(parser)
     parser.set_defaults(run=run)
     return parser
 
 
+def _threads(text: str) -> int:
+    """A number of threads."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of threads")
+    return int(text)
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Compare, and print what was found."""
-    from ..comparison import cases, comparison, report
+    from ..comparison import cases, comparison, machine, report
 
     model = None
     unused: list[str] = []
@@ -91,12 +107,20 @@ def run(arguments: argparse.Namespace) -> int:
             except (ValueError, TypeError, MemoryError) as error:
                 raise UnusableError(f"{arguments.input}: {str(error) or 'not enough memory'}") from error
     comparisons = []
-    with progress(len(chosen), "cases") as done:
+    with contextlib.ExitStack() as stack:
+        try:
+            threads = 1 if arguments.blas_threads is None else arguments.blas_threads
+            stack.enter_context(machine.limited_blas(threads))
+        except ImportError as error:
+            if arguments.blas_threads is not None:
+                raise UnusableError(f"--blas-threads: {error}") from error
+        done = stack.enter_context(progress(len(chosen), "cases"))
         for case in chosen:
             comparisons.append(comparison.compare_case(case))
             done(1)
-    if arguments.json:
-        write_json(report.json_report(comparisons, model, arguments.input, unused))
-    else:
-        write(report.text_report(comparisons, model, arguments.input, unused))
+        described = comparisons, model, arguments.input, unused
+        if arguments.json:
+            write_json(report.json_report(*described))
+        else:
+            write(report.text_report(*described))
     return 0 if all(c.passed for c in comparisons) else FAILED

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import re
+from collections.abc import Iterator
 
 from ..config import show_config
 from .text import printable
@@ -29,7 +31,33 @@ def machine() -> str:
     return f"lstm {facts['lstm']}, Python {facts['python']}, NumPy {facts['numpy']}, {cpu}"
 
 
-def blas_threads() -> str:
-    """The environment variables that set the threads of NumPy's BLAS, or "default"."""
+@contextlib.contextmanager
+def limited_blas(threads: int) -> Iterator[None]:
+    """Hold NumPy's BLAS to so many threads in this block, 0 for as many as it likes."""
+    if not threads:
+        yield
+        return
+    try:
+        from threadpoolctl import threadpool_limits
+    except ImportError as error:
+        raise ImportError(
+            'the threads of NumPy\'s BLAS are set by threadpoolctl: pip install "lstm-native[compare]"'
+        ) from error
+    with threadpool_limits(threads, "blas"):
+        yield
+
+
+def blas_threads() -> int | None:
+    """How many threads NumPy's BLAS has; None if that is not known, as without threadpoolctl."""
+    try:
+        from threadpoolctl import threadpool_info
+    except ImportError:
+        return None
+    pools = [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+    return max(pools, default=None)
+
+
+def blas_settings() -> str:
+    """The environment variables that set the threads of NumPy's BLAS, or ""."""
     names = [name for name in sorted(os.environ) if re.search(r"_(NUM|MAXIMUM)_THREADS$", name)]
-    return " ".join(f"{name}={printable(os.environ[name])}" for name in names) or "default"
+    return " ".join(f"{name}={printable(os.environ[name])}" for name in names)

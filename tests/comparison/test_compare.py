@@ -27,8 +27,8 @@ from lstm.stream import Stream
 SPEECH_NET = ROOT / "examples" / "speech" / "lstm.npz"
 SPEECH = ROOT / "examples" / "speech" / "speech.npz"
 
-TITLES = ["I", "H", "B", "T", "dtype", "ISA", "difference", "relative", "ULP", "native", "NumPy", "ratio"]
-DIFFERENCE_KEYS = {"absolute", "relative", "ulp", "tolerance"}
+TITLES = ["I", "H", "B", "T", "dtype", "ISA", "error", "NumPy's", "allowed", "native", "NumPy", "ratio"]
+DIFFERENCE_KEYS = {"absolute", "relative", "numpy_error", "tolerance"}
 CASE_KEYS = {
     "input_size",
     "hidden_size",
@@ -114,11 +114,11 @@ def test_speech_agrees(tmp_path: Path) -> None:
     titles = next(k for k, line in enumerate(lines) if line.split() == TITLES)
     assert re.fullmatch(
         rf"128 +128 +1 +480 +float32 +{_kernel.DEFAULT_ISA}"
-        r"( +\d\.\d\de-\d\d){2} +\S+( +[\d.]+ (µs|ms|s)){2} +[\d.]+ +ok",
+        r"( +\d\.\d\de-\d\d){3}( +[\d.]+ (µs|ms|s)){2} +[\d.]+ +ok",
         lines[titles + 1].strip(),
     )
     for entry in ("hidden", "h_n", "c_n"):
-        assert any(re.fullmatch(rf" *{entry} .* 5e-06  ok", line) for line in lines), entry
+        assert any(re.fullmatch(rf" *{entry}( +\d\.\d\de-\d\d){{3}}  ok", line) for line in lines), entry
     assert (
         "same bits: whole sequence, single steps, stream, chunks, batch rows alone; "
         f"on {', '.join(_kernel.SUPPORTED_ISAS)}" in lines
@@ -152,7 +152,7 @@ def test_speech_figures(tmp_path: Path) -> None:
             assert found["absolute"] == pytest.approx(largest)
             assert found["relative"] == pytest.approx(largest / max(1, np.abs(expected).max()))
             # Of another program: not the same bits, yet within the tolerance.
-            assert 0 < found["relative"] <= 5e-6
+            assert 0 < found["relative"] <= 5e-6 <= found["tolerance"] <= 2e-5
 
 
 # What agrees
@@ -179,15 +179,15 @@ def test_functions_without_command_line(dtype: str) -> None:
         assert not np.array_equal(case.h0, case.C0)
         if case.net.hidden_size > 1:
             # Two computations, not one compared with itself.
-            assert 0 < found.difference.absolute <= comparison.TOLERANCE[np.dtype(dtype)]
-            assert found.difference.ulp >= 1
+            assert 0 < found.difference.relative <= {"float32": 2e-6, "float64": 4e-15}[dtype]
+            assert found.difference.numpy_error > 0
     again = next(cases.grid([(5, 17, 7, 23)], [dtype]))
     assert_same_bits(again.X, compared[1].X)
     assert_same_bits(again.net.Wf, compared[1].net.Wf)
 
 
 def test_paths_keep_the_net_dtype(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A NumPy path in another dtype would still agree within the tolerance of float32."""
+    """The NumPy path is timed in the net's dtype; what it is held to is float64."""
     seen = []
     step = reference.step
 
@@ -197,7 +197,9 @@ def test_paths_keep_the_net_dtype(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(reference, "step", spy)
     comparison.compare_case(next(cases.grid([(2, 3, 2, 4)], ["float32"])), seconds=0)
-    assert set(seen) == {(np.dtype(np.float32), np.dtype(np.float32))}
+    kinds = [(np.dtype(dtype), np.dtype(dtype)) for dtype in (np.float32, np.float64)]
+    assert set(seen) == set(kinds)
+    assert seen[-1] == kinds[0]
 
 
 @pytest.mark.usefixtures("quick")
@@ -243,7 +245,7 @@ def test_every_entry_is_used(
     (case,) = report["cases"]
     assert (case["batch"], case["time"]) == (2 if batched else 1, 25)
     assert case["recorded"].keys() == set(names[3:])
-    assert all(d["absolute"] == d["ulp"] == 0 for d in case["recorded"].values())
+    assert all(d["absolute"] == 0 for d in case["recorded"].values())
 
 
 @pytest.mark.usefixtures("quick")
@@ -327,7 +329,7 @@ def test_float32_recording_of_a_float64_net(capsys: pytest.CaptureFixture[str], 
     (case,) = report["cases"]
     assert case["recorded"]["hidden"]["tolerance"] == 5e-6
     assert case["recorded"]["hidden"]["absolute"] > 1e-10
-    assert case["difference"]["tolerance"] == 1e-13
+    assert case["difference"]["tolerance"] < 1e-13
     wide = {name: array.astype(np.float64) for name, array in files.outputs().items()}
     status, report = run_json(capsys, "compare", files.model, files.input(**wide))
     assert status == 1
@@ -400,9 +402,10 @@ def test_each_output_is_compared(
     assert status == 1
     (case,) = report["cases"]
     assert len(case["failures"]) == 1
-    assert case["failures"][0].startswith(f"{output} of the native path differs from NumPy's by ")
+    assert case["failures"][0].startswith(f"{output} of the native path is off by ")
     for name, figures in case["differences"].items():
-        assert (figures["relative"] is None or figures["relative"] > 5e-6) is (name == output)
+        is_off = figures["relative"] is None or figures["relative"] > figures["tolerance"]
+        assert is_off is (name == output)
     assert (case["differences"][output]["absolute"] is None) is (not np.isfinite(wrong))
 
 
@@ -652,7 +655,8 @@ def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
         status, out, err = run(capsys, *arguments)
         assert (status, err) == (0, "")
         assert "compare" in out
-    assert "ULP" in out
+    assert "lstm-native[compare]" in out
+    assert "ULP" not in out
 
 
 def test_interrupted(
