@@ -226,6 +226,60 @@ def test_options_of_a_node() -> None:
     assert net.activations == (("HardSigmoid", 0.25, 0.125), ("Affine", 0.5, 0.0), ("Elu", 0.75))
 
 
+BEND = ["HardSigmoid", "LeakyRelu", "ScaledTanh"]
+# Activations, alpha and beta of a node that ONNX Runtime runs: one direction or two.
+PARAMETERS: dict[str, tuple[list[str] | None, list[float], list[float]]] = {
+    "one each": (BEND, [0.25, 0.3, 0.7], [0.4, 0.6]),
+    "a beta for every function": (BEND, [0.25, 0.3, 0.7], [0.4, 0.5, 0.6]),
+    "one list for all three": (["Sigmoid", "Tanh", "LeakyRelu"], [0.3, 0.1, 0.2], [0.4] * 3),
+    "zeros of functions without any": (["Sigmoid", "Elu", "LeakyRelu"], [0.0, 0.4, 0.2], []),
+    "defaults of those behind": (["HardSigmoid", "HardSigmoid", "LeakyRelu"], [0.25], [0.4]),
+    "none": (["HardSigmoid", "LeakyRelu", "Elu"], [], []),
+    "beta alone": (["HardSigmoid", "Tanh", "Tanh"], [], [0.3]),
+    "no beta of Affine": (["Sigmoid", "Affine", "ThresholdedRelu"], [0.5, 0.2], []),
+    "of no functions": (None, [0.3, 0.2, 0.1], [0.5, 0.4, 0.6]),
+    "both directions": ([*BEND, "HardSigmoid", "Tanh", "Elu"], [0.25, 0.3, 0.7, 0.35, 0.6], [0.4, 0.6, 0.45]),
+    "six of each": ([*BEND, "HardSigmoid", "Tanh", "Elu"], [0.25, 0.3, 0.7, 0.35, 0.6, 0.9], [0.4] * 6),
+}
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_parameters_of_activations(name: str) -> None:
+    """They go to the functions that ONNX Runtime gives them to."""
+    ort = pytest.importorskip("onnxruntime")
+    functions, alpha, beta = PARAMETERS[name]
+    both = functions is not None and len(functions) == 6
+    given = {"activations": functions, "activation_alpha": alpha, "activation_beta": beta}
+    attributes = {key: values for key, values in given.items() if values}
+    arrays = {key: 1.5 * array for key, array in weights(7, 1 + both).items() if key != "P"}
+    node = lstm_node(["X", "W", "R", "B"], direction="bidirectional" if both else "forward", **attributes)
+    made = model([node], arrays, ir_version=8)
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    session = ort.InferenceSession(made.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    X = np.random.default_rng(7).standard_normal((3, 6, I)).astype(np.float32)
+    (expected,) = session.run(None, {"X": X.swapaxes(0, 1)})
+    Y = LSTM.from_onnx(made).forward_sequence(X)
+    assert_close(Y, np.concatenate(list(expected.swapaxes(0, 1)), axis=2).swapaxes(0, 1), name, TOLERANCE)
+
+
+@pytest.mark.parametrize(
+    ("function", "attributes", "missing"),
+    [
+        ("Affine", {"activation_beta": [0.5]}, "alpha"),
+        ("ScaledTanh", {"activation_beta": [0.5]}, "alpha"),
+        ("ScaledTanh", {"activation_alpha": [0.5]}, "beta"),
+        ("ThresholdedRelu", {}, "alpha"),
+        ("scaledtanh", {}, "alpha"),
+    ],
+)
+def test_parameters_without_a_default(function: str, attributes: dict[str, Any], missing: str) -> None:
+    """ONNX has none that ONNX Runtime follows: the error says which is missing."""
+    node = lstm_node(activations=["Sigmoid", function, "Tanh"], **attributes)
+    with pytest.raises(FormatError, match=f"without {missing}.*activation_{missing}"):
+        LSTM.from_onnx(model([node]))
+
+
 def test_chains_of_exporters() -> None:
     """Split, turned, squeezed, joined and cast weights; constants as nodes; the old and the new operators."""
     arrays = weights()

@@ -57,6 +57,7 @@ def good_files() -> Iterator[Good]:
     options = {
         "clip": 0.5,
         "activations": ["Elu", "Tanh", "Affine"],
+        "activation_alpha": [0.5, 0.75],
         "input_forget": 1,
         "direction": "reverse",
     }
@@ -337,8 +338,8 @@ def _attributes() -> Iterator[Case]:
             [1, 2, 3],
             1,
         ),
-        "activation_alpha": ([1.0], 1.0, "1"),
-        "activation_beta": ([1.0],),
+        "activation_alpha": (1.0, "1"),
+        "activation_beta": (1.0, "1"),
         "output_sequence": (1,),
         "unheard_of": (1.0, "x"),
     }
@@ -346,9 +347,12 @@ def _attributes() -> Iterator[Case]:
         for value in values:
             yield Case(f"{name}={value!r}", FILE, bytes_of([lstm_node(**{name: value})]), (NODE,))
     elu = {"activations": ["Elu", "Tanh", "Tanh"]}
-    for values in ([1.0, 2.0], [float("nan")], [float("inf")], [1, 2], "1"):
+    for values in ([float("nan")], [float("inf")], [1, 2], "1"):
         content = bytes_of([lstm_node(**elu, activation_alpha=values)])
         yield Case(f"alpha {values!r}", FILE, content, (NODE,))
+    for name in ("Affine", "ScaledTanh", "ThresholdedRelu"):
+        content = bytes_of([lstm_node(activations=["Sigmoid", name, "Tanh"])])
+        yield Case(f"{name} without alpha", FILE, content, (NODE, "without alpha"))
     edits: dict[str, Callable[[Any], object]] = {
         "twice": lambda a: a.node[0].attribute.append(a.node[0].attribute[0]),
         "without a type": lambda a: a.node[0].attribute[0].ClearField("type"),

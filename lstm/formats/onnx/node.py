@@ -36,6 +36,9 @@ ATTRIBUTES = {
     "input_forget": INT,
     "layout": INT,
 }
+# Parameters that have no default: ONNX has no operators Affine and ScaledTanh to take one from, and ONNX
+# Runtime takes 0 for these and for the threshold, which is 1 in ONNX.
+WITHOUT_DEFAULT = {"Affine": ("alpha",), "ScaledTanh": ("alpha", "beta"), "ThresholdedRelu": ("alpha",)}
 LAYOUT_SINCE = 14
 INPUTS = ("X", "W", "R", "B", "sequence_lens", "initial_h", "initial_c", "P")
 QUANTIZED_INPUTS = (*INPUTS, "W_scale", "W_zero_point", "R_scale", "R_zero_point")
@@ -105,10 +108,12 @@ def _text(where: str, name: str, value: Any) -> str:
 
 
 def _activations(where: str, given: dict[str, Any], directions: int) -> list[Any] | None:
-    """Names with their parameters, which are in lists of their own that skip functions without any."""
+    """Names with their parameters, which are in lists of their own.
+
+    As in ONNX Runtime, each value goes to the next function that takes one, in both directions, and values
+    left over to none.
+    """
     if "activations" not in given:
-        if {"activation_alpha", "activation_beta"} & set(given):
-            raise FormatError(f"{where} has parameters of activations, but no activations")
         return None
     names = [_text(where, "activations", name) for name in given["activations"]]
     if len(names) != 3 * directions:
@@ -116,17 +121,21 @@ def _activations(where: str, given: dict[str, Any], directions: int) -> list[Any
     left = {which: list(given.get(f"activation_{which}", [])) for which in ("alpha", "beta")}
     parsed = []
     for name in names:
-        definition = activations.ACTIVATIONS[activations.canonical(name).name]
+        spelled = activations.canonical(name).name
+        definition = activations.ACTIVATIONS[spelled]
         parameters = {}
         for which, default in (("alpha", definition.alpha), ("beta", definition.beta)):
-            if default is not None and left[which]:
+            if default is None:
+                continue
+            if left[which]:
                 parameters[which] = float(left[which].pop(0))
-        parsed.append(activations.form_of(activations.canonical(name, **parameters)))
-    for which, values in left.items():
-        if values:
-            raise FormatError(
-                f"{where} has {len(values)} more of activation_{which} than its activations take"
-            )
+            elif which in WITHOUT_DEFAULT.get(spelled, ()):
+                raise FormatError(
+                    f"{where} has the activation {spelled} without {which}, for which ONNX and ONNX Runtime "
+                    f"have no common default; write it into the node's activation_{which} (ONNX Runtime "
+                    "takes 0)"
+                )
+        parsed.append(activations.form_of(activations.canonical(spelled, **parameters)))
     return parsed
 
 
