@@ -204,12 +204,20 @@ def test_the_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: P
         LSTM(3, 5).to_onnx(tmp_path / "net.onnx")
 
 
-@pytest.mark.parametrize("opset", [7, 14, 22])
+@pytest.mark.parametrize("opset", [1, 6, 7, 14, 22])
 @pytest.mark.parametrize("layout", [0, 1])
 def test_a_node_by_hand(opset: int, layout: int) -> None:
     attributes = {"layout": layout} if opset >= 14 else {}
     net = LSTM.from_onnx(model([lstm_node(**attributes)], opset=opset))
     assert_same_net(net, expected_net(weights()))
+
+
+def test_a_model_of_the_time_before_opsets() -> None:
+    """It has none to import, and asks for its outputs."""
+    made = model([lstm_node(output_sequence=1)], opset=1)
+    made.ir_version = 2
+    made.ClearField("opset_import")
+    assert_same_net(LSTM.from_onnx(made), expected_net(weights()))
 
 
 def test_options_of_a_node() -> None:

@@ -86,6 +86,34 @@ def test_constants(nodes: list[Any], arrays: dict[str, Any], opset: int) -> None
     assert_same_net(standing_for(made, stored, opset), expected_net(halves))
 
 
+OLD = [
+    ("Concat", "ab", {}, range(1, 4)),
+    ("Concat", "ab", {"axis": 1}, range(1, 8)),
+    ("Cast", "w", {"to": "FLOAT"}, range(1, 8)),
+    ("Cast", "w", {"to": TensorProto.FLOAT}, range(1, 8)),
+    ("Dropout", "R0", {"is_test": 1, "ratio": 0.5}, range(1, 7)),
+    ("Dropout", "R0", {"ratio": 0.5}, range(7, 8)),
+    ("Identity", "R0", {"consumed_inputs": [0]}, range(1, 6)),
+]
+
+
+@pytest.mark.parametrize(("operator", "inputs", "attributes", "opsets"), OLD)
+def test_operators_of_old_opsets(
+    operator: str, inputs: str, attributes: dict[str, Any], opsets: range
+) -> None:
+    """As they were up to opset 6, and what they no longer take raises."""
+    R = weights()["R"]
+    arrays = {"a": R[:, :5], "b": R[:, 5:], "w": R.astype(np.float64), "R0": R}
+    names = list(inputs) if inputs != "R0" else ["R0"]
+    made = helper.make_node(operator, names, ["R"], **attributes)
+    for opset in range(1, 8):
+        if opset in opsets:
+            assert_same_net(standing_for(made, arrays, opset), expected_net(weights()))
+        else:
+            with pytest.raises(FormatError, match=f"(by|of) {operator}"):
+                standing_for(made, arrays, opset)
+
+
 def test_shapes_that_are_declared() -> None:
     """A length that is only known of an input's declaration, as unoptimized exports cut weights by."""
     arrays = {"long": np.concatenate([weights()["R"], weights(1)["R"]], axis=2), "zero": np.array([0])}

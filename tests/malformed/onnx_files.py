@@ -374,7 +374,14 @@ def _node_cases() -> Iterator[Case]:
     yield Case("two nodes", FILE, bytes_of([lstm_node(), lstm_node()]), ("2 LSTM nodes", "node"))
     for node in ("nobody", 1, -2, ""):
         yield Case(f"no node {node!r}", FILE, bytes_of([lstm_node()]), (NODE,), {"node": node})
-    yield Case("opset 6", FILE, bytes_of([lstm_node()], opset=6), ("opset 6",))
+    for opset in (0, -1):
+        yield Case(f"opset {opset}", FILE, bytes_of([lstm_node()], opset=opset), ("opset ",))
+    nothing = model([lstm_node()])
+    nothing.ClearField("opset_import")
+    yield Case("no opset", FILE, nothing.SerializeToString(), ("opset none",))
+    wrong_flag = bytes_of([lstm_node(output_sequence=2)], opset=1)
+    yield Case("output_sequence 2", FILE, wrong_flag, (NODE, "output_sequence"))
+    yield Case("output_sequence in opset 7", FILE, bytes_of([lstm_node(output_sequence=1)], opset=7), (NODE,))
     yield Case("layout before opset 14", FILE, bytes_of([lstm_node(layout=1)], opset=13), (NODE,))
     inputs: dict[str, tuple[str, ...]] = {
         "no inputs": (),

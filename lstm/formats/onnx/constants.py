@@ -127,13 +127,13 @@ class Constants:
             )
         operator = OPERATORS[node.op_type]
         attributes = scope.attributes(node)
-        if unknown := sorted(set(attributes) - operator.attributes):
+        if unknown := operator.unknown(attributes, scope.opset):
             raise FormatError(
                 f"{self._where}: {name!r} is of {node.op_type} with {', '.join(unknown)}, which is not known"
             )
         if len(node.input) > operator.most_inputs:
             raise FormatError(f"{self._where}: {name!r} is of {node.op_type} with {len(node.input)} inputs")
-        attributes["outputs"] = len(node.output)
+        attributes |= {"outputs": len(node.output), "opset": scope.opset}
         if "value" in attributes:
             attributes["value"] = self._tensor(name, attributes["value"])
         inputs = [self.value(scope, given) if given else None for given in node.input]

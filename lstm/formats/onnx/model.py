@@ -23,7 +23,7 @@ from ..reading import open_plain
 DEEPEST = 50
 # Nodes within calls, a call counted for a hundred: functions that call each other twice make 2^n of them.
 MOST_CALLED_NODES = 100_000
-OLDEST_OPSET = 7
+FIRST_IR_WITH_OPSETS = 3
 CHUNK = 1 << 20
 LARGEST = (1 << 31) - 1  # bytes that the parser takes
 
@@ -181,8 +181,10 @@ def _key(domain: str, name: str, proto: Any) -> Key:
 
 
 def _opset(model: Model, proto: Any) -> int:
-    """The version of the standard operators that a model or a function is made for."""
+    """The version of the standard operators that a model or a function is made for, 0 if it has none."""
     versions = [entry.version for entry in proto.opset_import if entry.domain in STANDARD]
+    if not versions and model.proto.ir_version < FIRST_IR_WITH_OPSETS:
+        return 1
     return int(versions[-1]) if versions else 0
 
 
@@ -385,11 +387,10 @@ def parse(source: Any, external_data: bool) -> Model:
 
 
 def _checked(model: Model) -> Model:
-    """FormatError for a model of operators from before those that are known here."""
-    if model.proto.graph.node and model.scope.opset < OLDEST_OPSET:
-        version = model.scope.opset or "none"
+    """FormatError for a model that does not say which version its standard operators have."""
+    if model.proto.graph.node and model.scope.opset < 1:
         raise FormatError(
-            f"{model.where} is of opset {version}, but must be of {OLDEST_OPSET} or later; "
-            "onnx.version_converter makes it so"
+            f"{model.where} has opset {model.scope.opset or 'none'} of the standard operators, but must have "
+            "1 or later in its opset_import"
         )
     return model

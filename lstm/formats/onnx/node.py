@@ -35,11 +35,13 @@ ATTRIBUTES = {
     "hidden_size": INT,
     "input_forget": INT,
     "layout": INT,
+    "output_sequence": INT,
 }
 # Parameters that have no default: ONNX has no operators Affine and ScaledTanh to take one from, and ONNX
 # Runtime takes 0 for these and for the threshold, which is 1 in ONNX.
 WITHOUT_DEFAULT = {"Affine": ("alpha",), "ScaledTanh": ("alpha", "beta"), "ThresholdedRelu": ("alpha",)}
 LAYOUT_SINCE = 14
+OUTPUT_SEQUENCE_UNTIL = 6  # whether Y is asked for, which changes nothing else
 INPUTS = ("X", "W", "R", "B", "sequence_lens", "initial_h", "initial_c", "P")
 QUANTIZED_INPUTS = (*INPUTS, "W_scale", "W_zero_point", "R_scale", "R_zero_point")
 DIRECTIONS = {"forward": 1, "reverse": 1, "bidirectional": 2}
@@ -70,8 +72,12 @@ def inputs(where: str, site: NodeSite) -> dict[str, str]:
 def read_attributes(where: str, site: NodeSite) -> Attributes:
     """The checked attributes of a node."""
     types = {name: proto.type for name, proto in site.scope.attribute_protos(site.node)}
-    has_layout = site.node.op_type == "LSTM" and site.scope.opset >= LAYOUT_SINCE
-    if unknown := sorted(set(types) - (set(ATTRIBUTES) - (set() if has_layout else {"layout"}))):
+    is_plain = site.node.op_type == "LSTM"
+    has_layout = is_plain and site.scope.opset >= LAYOUT_SINCE
+    has_output_sequence = is_plain and site.scope.opset <= OUTPUT_SEQUENCE_UNTIL
+    sometimes = {"layout": has_layout, "output_sequence": has_output_sequence}
+    known = {name for name in ATTRIBUTES if sometimes.get(name, True)}
+    if unknown := sorted(set(types) - known):
         raise FormatError(
             f"{where} has {', '.join(unknown)}, which {site.node.op_type} of opset {site.scope.opset} "
             "does not know"
@@ -87,7 +93,7 @@ def read_attributes(where: str, site: NodeSite) -> Attributes:
         raise FormatError(
             f"{where} has direction {direction!r}, but must have one of {', '.join(DIRECTIONS)}"
         )
-    for name in ("layout", "input_forget"):
+    for name in ("layout", "input_forget", "output_sequence"):
         if given.get(name, 0) not in (0, 1):
             raise FormatError(f"{where} has {name} {given[name]!r}, but must have 0 or 1")
     options = {

@@ -17,6 +17,8 @@ Results: TypeAlias = "np.ndarray | list[np.ndarray]"
 
 # Integers in one sum or product.
 MOST_INTEGERS = 64
+# What may be cast to, by the names that stand for numbers in old opsets.
+CAST_NAMES = {"FLOAT": 1, "INT32": 6, "INT64": 7, "DOUBLE": 11}
 # Axes, or parts of a split.
 LONGEST_LIST = 1000
 
@@ -53,8 +55,10 @@ def _identity(inputs: Inputs, attributes: Attributes, limit: int) -> np.ndarray:
 
 
 def _dropout(inputs: Inputs, attributes: Attributes, limit: int) -> np.ndarray:
+    """In test mode, which opset 7 to 11 always are; before, is_test says so, and later an input."""
     training = _given(inputs, 2)
-    if training is not None and np.any(training):
+    is_training = 0 < attributes["opset"] < 7 and not attributes.get("is_test")
+    if is_training or (training is not None and np.any(training)):
         raise ValueError("it is in training mode")
     return np.asarray(inputs[0])
 
@@ -80,8 +84,11 @@ def _reshape(inputs: Inputs, attributes: Attributes, limit: int) -> np.ndarray:
 
 
 def _concat(inputs: Inputs, attributes: Attributes, limit: int) -> np.ndarray:
+    """Along an axis that is 1 if left out, up to opset 3."""
     _allow(limit, (sum(a.size for a in inputs),), inputs[0].dtype)
-    return np.concatenate(inputs, axis=int(attributes["axis"]))
+    if "axis" not in attributes and attributes["opset"] > 3:
+        raise ValueError("it has no axis")
+    return np.concatenate(inputs, axis=int(attributes.get("axis", 1)))
 
 
 def _split(inputs: Inputs, attributes: Attributes, limit: int) -> list[np.ndarray]:
@@ -141,11 +148,14 @@ def _constant_of_shape(inputs: Inputs, attributes: Attributes, limit: int) -> np
 
 def _cast(inputs: Inputs, attributes: Attributes, limit: int) -> np.ndarray:
     """Floats to float32 or float64, integers to wider ones; anything else may round."""
+    to = attributes["to"]
+    if isinstance(to, bytes):  # up to opset 5
+        to = CAST_NAMES.get(to.decode("ascii", "replace"), to)
     kinds = {1: np.float32, 11: np.float64} if inputs[0].dtype.kind == "f" else {6: np.int32, 7: np.int64}
-    if int(attributes["to"]) not in kinds:
-        raise ValueError(f"a cast of {inputs[0].dtype} to data type {attributes['to']} may round")
-    _allow(2 * limit, inputs[0].shape, kinds[int(attributes["to"])])
-    return np.asarray(inputs[0]).astype(kinds[int(attributes["to"])])
+    if to not in kinds:
+        raise ValueError(f"a cast of {inputs[0].dtype} to data type {to!r} may round")
+    _allow(2 * limit, inputs[0].shape, kinds[to])
+    return np.asarray(inputs[0]).astype(kinds[to])
 
 
 def _arithmetic(ufunc: Callable[..., Any]) -> Function:
@@ -190,24 +200,38 @@ def _along(part: np.ndarray, shape: tuple[int, ...], axis: int, block: int) -> n
     return part.reshape(along)
 
 
+# The last opset that has an attribute: what a runtime may overwrite, whether shapes may differ, test mode.
+LAST_OPSETS = {"consumed_inputs": 5, "broadcast": 6, "is_test": 6}
+
 Function: TypeAlias = Callable[[Inputs, Attributes, int], Results]
 
 
 class Operator(NamedTuple):
-    """How an operator is computed, given the bytes that there may be; what attributes and inputs it has."""
+    """How an operator is computed, given the bytes that there may be; what attributes and inputs it has.
+
+    Among the attributes `compute` also finds "outputs", their number, and "opset", 0 if it is not known.
+    """
 
     compute: Function
     attributes: frozenset[str]
     most_inputs: float
 
+    def unknown(self, attributes: Attributes, opset: int) -> list[str]:
+        """The attributes that the operator does not have in this opset."""
+        return sorted(
+            name
+            for name in attributes
+            if name not in self.attributes or opset > LAST_OPSETS.get(name, math.inf)
+        )
+
 
 def _operator(compute: Function, most_inputs: float, *attributes: str) -> Operator:
-    return Operator(compute, frozenset(attributes), most_inputs)
+    return Operator(compute, frozenset((*attributes, "consumed_inputs")), most_inputs)
 
 
 OPERATORS: dict[str, Operator] = {
     "Identity": _operator(_identity, 1),
-    "Dropout": _operator(_dropout, 3, "ratio", "seed"),
+    "Dropout": _operator(_dropout, 3, "ratio", "seed", "is_test"),
     "Unsqueeze": _operator(_unsqueeze, 2, "axes"),
     "Squeeze": _operator(_squeeze, 2, "axes"),
     "Transpose": _operator(_transpose, 1, "perm"),
@@ -219,8 +243,8 @@ OPERATORS: dict[str, Operator] = {
     "Expand": _operator(_expand, 2),
     "ConstantOfShape": _operator(_constant_of_shape, 1, "value"),
     "Cast": _operator(_cast, 1, "to", "saturate"),
-    "Add": _operator(_arithmetic(np.add), 2),
-    "Sub": _operator(_arithmetic(np.subtract), 2),
-    "Mul": _operator(_arithmetic(np.multiply), 2),
+    "Add": _operator(_arithmetic(np.add), 2, "broadcast"),
+    "Sub": _operator(_arithmetic(np.subtract), 2, "broadcast"),
+    "Mul": _operator(_arithmetic(np.multiply), 2, "broadcast"),
     "DequantizeLinear": _operator(_dequantize, 3, "axis", "block_size"),
 }
