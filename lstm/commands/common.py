@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from ..core.architecture import MERGES
 from ..formats import FORMATS, UNTOLD
+from ..formats.option_names import as_on_command_line
 
 if TYPE_CHECKING:
     from ..model import LSTM
@@ -123,7 +124,8 @@ def load_net(path: str, arguments: argparse.Namespace) -> LSTM:
 def read(read: Callable[[str], Read], path: str) -> Read:
     """The content of a file; UnusableError if it cannot be had."""
     try:
-        return read(path)
+        with as_on_command_line():
+            return read(path)
     except OSError as error:
         raise UnusableError(f"{path}: {error.strerror or error}") from error
     except (ValueError, ImportError) as error:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 
 from ..core.state_dict import NAME
+from .option_names import option
 
 FIRST = "weight_hh_l0"
 FIRST_OF_CELL = "weight_hh"  # nn.LSTMCell has no layers
@@ -59,7 +60,9 @@ def _found(shapes: Mapping[str, tuple[int, ...]], prefix: str | None) -> dict[st
         if picked is None:
             raise ValueError(f"no LSTM has the prefix {prefix!r}; {_listed(found, computed, shapes)}")
     elif len({*found, *computed}) > 1:
-        raise ValueError(f"there are several LSTMs, pick one by prefix=; {_listed(found, computed, shapes)}")
+        raise ValueError(
+            f"there are several LSTMs, pick one by {option('prefix')}; {_listed(found, computed, shapes)}"
+        )
     else:
         picked = next(iter({*found, *computed}), None)
         if picked is None:

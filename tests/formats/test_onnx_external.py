@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from onnx_models import assert_same_net, expected_net, lstm_node, model, tensor_of, weights
+from command_line import check_refusal, run
+from onnx_models import H, assert_same_net, expected_net, lstm_node, model, tensor_of, weights
 
 import lstm
 from lstm import LSTM, FormatError
@@ -59,6 +60,86 @@ def test_external_data(tmp_path: Path) -> None:
     LSTM(3, 5).save(tmp_path / "net.npz")
     with pytest.raises(ValueError, match=r"net\.npz takes prefix=.*, so external_data= does not apply"):
         lstm.load(tmp_path / "net.npz", external_data=True)
+
+
+def stack_outside(folder: Path, names: set[str]) -> Path:
+    """Two layers whose tensors of these names are in another file."""
+    arrays = {
+        f"{name}{k}": weights(k)["R" if name == "W" and k else name]
+        for k in (0, 1)
+        for name in ("W", "R", "B")
+    }
+    arrays |= {
+        "axes": np.array([1]),
+        "h": np.full((1, 2, H), "h" in names, np.float32),
+        "lengths": np.array([2, 1], np.int32),
+    }
+    first, second = (
+        helper.make_node("LSTM", [X, f"W{k}", f"R{k}", f"B{k}", "lengths", "h"], [f"Y{k}"], hidden_size=H)
+        for k, X in ((0, "X"), (1, "X1"))
+    )
+    made = model([first, helper.make_node("Squeeze", ["Y0", "axes"], ["X1"]), second], arrays, opset=17)
+    content = b""
+    for tensor in made.graph.initializer:
+        if tensor.name in names:
+            tensor.data_location = TensorProto.EXTERNAL
+            for key, value in (
+                ("location", "rest.bin"),
+                ("offset", str(len(content))),
+                ("length", str(len(tensor.raw_data))),
+            ):
+                tensor.external_data.add(key=key, value=value)
+            content += tensor.raw_data
+            tensor.ClearField("raw_data")
+    (folder / "rest.bin").write_bytes(content)
+    path = folder / "stack.onnx"
+    path.write_bytes(made.SerializeToString())
+    return path
+
+
+ALL = {"W0", "R0", "B0", "W1", "R1", "B1", "axes", "h", "lengths"}
+
+
+@pytest.mark.parametrize("names", [ALL, {"W1"}, {"axes"}, {"h"}, {"lengths"}, ALL - {"axes"}], ids=str)
+def test_what_is_outside_is_asked_for_first(
+    names: set[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not taken for a stack that is none, nor for a model without initial states; named as asked."""
+    path = stack_outside(tmp_path, names)
+    choice = "raise" if names in ({"h"}, {"lengths"}) else "drop"
+    # What picks a node that needs them.
+    nodes = {frozenset({"W1"}): (None, 1, "Y1"), frozenset({"axes"}): (None,)}.get(
+        frozenset(names), (None, 0, "Y1")
+    )
+    for node in nodes:
+        with pytest.raises(
+            FormatError, match=r"is in another file, 'rest\.bin'.*with external_data=True"
+        ) as e:
+            LSTM.from_onnx(path, node, initial_states=choice)  # type: ignore[arg-type]
+        assert "pick one" not in str(e.value)
+        assert "no layers" not in str(e.value)
+        options = ["--initial-states", choice, *([] if node is None else ["--node", str(node)])]
+        words = ["is in another file, 'rest.bin'", "with --external-data"]
+        check_refusal(*run(capsys, "convert", path, tmp_path / "net.npz", *options), words)
+    assert lstm.load(path, external_data=True, initial_states="drop").num_layers == 2
+    with pytest.raises(
+        FormatError, match=r"a ModelProto does not lead; give the path and external_data=True"
+    ):
+        LSTM.from_onnx(onnx.load(path, load_external_data=False), initial_states=choice)  # type: ignore[arg-type]
+
+
+def test_options_have_the_names_that_they_have_where_one_asks(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = stack_outside(tmp_path, {"h"})
+    with pytest.raises(
+        FormatError, match=r'constant initial_h .* with initial_states="drop", and give h0= at'
+    ):
+        lstm.load(path, external_data=True)
+    words = ["with --initial-states drop, and give --h0 at every call"]
+    check_refusal(*run(capsys, "info", path, "--external-data"), words)
+    with pytest.raises(FormatError, match=r"h0= at"):
+        lstm.load(path, external_data=True)
 
 
 def test_external_data_of_a_checksum(tmp_path: Path) -> None:

@@ -9,10 +9,11 @@ import numpy as np
 from ...core.state_dict import from_state_dict
 from ...core.weights import Parts
 from ..errors import FormatError
+from ..option_names import option
 from . import stack
 from .constants import Constants
 from .initial import check_choice, check_layer_states, check_states
-from .model import Model, NodeSite, parse
+from .model import ExternalDataError, Model, NodeSite, parse
 from .node import Attributes, read_arrays, read_attributes, read_sizes, to_state_dict
 from .tensors import tensors
 from .writer import write
@@ -91,10 +92,12 @@ def _pick(model: Model, sites: list[NodeSite], node: str | int | None) -> list[t
             ordered = stack.order(model, sites, attributes)
             for k in ordered[1:]:
                 check_layer_states(sites[k])
+        except ExternalDataError:
+            raise
         except FormatError as error:
             raise FormatError(
                 f"{model.where} has {len(sites)} LSTM nodes that are no layers of one net ({error}); pick "
-                f"one by node=: {_listed(model, sites)}"
+                f"one by {option('node')}: {_listed(model, sites)}"
             ) from error
         return [(sites[k], attributes[k]) for k in ordered]
     picked = sites[0] if node is None else _named(model, sites, node)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import FormatError
-from .model import STANDARD, Definition, Model, Scope
+from .model import STANDARD, Definition, ExternalDataError, Model, Scope
 from .operators import OPERATORS
 
 LONGEST_CHAIN = 100
@@ -184,6 +184,8 @@ class Constants:
         lengths: list[int | None] | None
         try:
             lengths = list(self.value(scope, given).shape)
+        except ExternalDataError:
+            raise
         except FormatError:
             found = scope.find(given)
             lengths = found[0].declared(given) if found else None

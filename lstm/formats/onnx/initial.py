@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from ..errors import FormatError
+from ..option_names import option
 from .constants import Constants, Place, producer
-from .model import NodeSite, Scope
+from .model import ExternalDataError, NodeSite, Scope
 from .node import Attributes, inputs
 from .stack import depends_on_lstm, sources
 
@@ -44,14 +45,15 @@ def check_states(
         if initial_states == "raise" and _is_not_zero(site.scope, named[name], whole, constants):
             raise FormatError(
                 f"{where} has constant {name} {named[name]!r} that is not zero, which a net takes from its "
-                f'caller: load it with initial_states="drop", and give {argument}= at every call, as '
-                "lstm.tensors(path) has it"
+                f"caller: load it with {option('initial_states', 'drop')}, and give {option(argument)} at "
+                "every call, as lstm.tensors(path) has it"
             )
     lengths = named.get("sequence_lens")
     if initial_states == "raise" and lengths and _constant(constants, (site.scope, lengths)) is not None:
         raise FormatError(
             f"{where} has constant sequence_lens {lengths!r}, which a net takes from its caller: load it "
-            'with initial_states="drop", and give lengths= at every call, as lstm.tensors(path) has them'
+            f"with {option('initial_states', 'drop')}, and give {option('lengths')} at every call, as "
+            "lstm.tensors(path) has them"
         )
 
 
@@ -66,6 +68,8 @@ def _constant(constants: Constants, place: Place) -> np.ndarray | None:
     """The value of a constant, None for what is none."""
     try:
         return constants.value(*place)
+    except ExternalDataError:
+        raise
     except FormatError:
         return None
 

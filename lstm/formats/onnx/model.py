@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from ..errors import FormatError
+from ..option_names import option
 from ..reading import open_plain
 
 # Graphs within nodes and calls of functions, one in the other; the parser stops at some 30 graphs itself.
@@ -40,6 +41,10 @@ def library() -> Any:
     except ImportError as error:
         raise ImportError('ONNX models need onnx: pip install "lstm-native[onnx]"') from error
     return onnx
+
+
+class ExternalDataError(FormatError):
+    """A value is in another file, which the caller does not let be read."""
 
 
 class Definition(NamedTuple):
@@ -194,8 +199,9 @@ class Model:
     `size` counts the bytes of the file and of the files next to it that were read.
     """
 
-    def __init__(self, where: str, proto: Any, size: int, folder: str | None) -> None:
+    def __init__(self, where: str, proto: Any, size: int, folder: str | None, is_file: bool = True) -> None:
         self.library, self.where, self.proto, self.size, self.folder = library(), where, proto, size, folder
+        self.is_file = is_file
         self.functions: dict[Key, Any] = {}
         for function in proto.functions:
             key = _key(function.domain, function.name, function)
@@ -281,10 +287,12 @@ class Model:
         entries = {entry.key: entry.value for entry in tensor.external_data}
         location = entries.pop("location", "")
         if self.folder is None:
-            raise FormatError(
-                f"{where} is in another file, {location[:80]!r}, which is read only from the model's "
-                "folder and with external_data=True"
+            advice = (
+                f"which is read only from the model's folder and with {option('external_data', True)}"
+                if self.is_file
+                else "to which a ModelProto does not lead; give the path and external_data=True instead"
             )
+            raise ExternalDataError(f"{where} is in another file, {location[:80]!r}, {advice}")
         path, size = self._beside(where, location)
         if "checksum" in entries:
             _check(where, path, entries.pop("checksum"))
@@ -368,7 +376,7 @@ def parse(source: Any, external_data: bool) -> Model:
             raise ValueError(
                 "external_data is True, but a ModelProto lies in no folder; give the path instead"
             )
-        return _checked(Model("the model", source, source.ByteSize(), None))
+        return _checked(Model("the model", source, source.ByteSize(), None, is_file=False))
     name = os.fspath(source)
     if not isinstance(name, str):
         raise TypeError(f"the source is a {type(source).__name__}, but must be a path or an onnx.ModelProto")

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..errors import FormatError
 from .constants import LONGEST_CHAIN, Constants, Place, producer
-from .model import STANDARD, Model, NodeSite, Scope, is_lstm
+from .model import STANDARD, ExternalDataError, Model, NodeSite, Scope, is_lstm
 from .node import Attributes, read_sizes
 from .operators import OPERATORS
 
@@ -170,6 +170,8 @@ def _is_side_by_side(
     constants = Constants(model, "", {(site.scope, site.node.output[0]): Y})
     try:
         X = constants.value(above.scope, above.node.input[0])
+    except ExternalDataError:
+        raise
     except FormatError:
         return False
     if X.ndim == 3 and not layouts[1]:
@@ -189,6 +191,8 @@ def _fixed_sizes(above: NodeSite, constants: Constants) -> set[tuple[int, int]]:
         if node.op_type == "Reshape" and len(node.input) > 1:
             try:
                 target = constants.value(scope, node.input[1])
+            except ExternalDataError:
+                raise
             except FormatError:
                 target = np.zeros(0, np.int64)
             if target.shape in ((3,), (4,)) and target.dtype.kind == "i" and (target[:2] > 0).all():
