@@ -10,7 +10,7 @@ from ...core.state_dict import from_state_dict
 from ...core.weights import Parts
 from ..errors import FormatError
 from ..option_names import option
-from . import stack
+from . import stack, unrolled
 from .constants import Constants
 from .initial import check_choice, check_layer_states, check_states
 from .model import ExternalDataError, Model, NodeSite, parse
@@ -85,7 +85,7 @@ def _layers(
 def _pick(model: Model, sites: list[NodeSite], node: str | int | None) -> list[tuple[NodeSite, Attributes]]:
     """The node asked for, or all of them from the first layer on; FormatError if that is not clear."""
     if not sites:
-        raise FormatError(f"{model.where} has no LSTM node")
+        raise FormatError(f"{model.where} {unrolled.advice(model)}")
     if node is None and len(sites) > 1:
         attributes = [_attributes(model, site) for site in sites]
         try:

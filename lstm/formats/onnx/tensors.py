@@ -24,9 +24,8 @@ def tensors(path: str | os.PathLike[str], external_data: bool = False) -> dict[s
     constants = Constants(model, model.where)
     found: dict[str, np.ndarray] = {}
     try:
-        for prefix, scope in _scopes(model):
-            for name in _stored(scope):
-                found[_free(found, prefix + name)] = constants.value(scope, name)
+        for name, scope, inner in stored(model):
+            found[name] = constants.value(scope, inner)
     except (FormatError, MemoryError):
         raise
     except (ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
@@ -36,7 +35,16 @@ def tensors(path: str | os.PathLike[str], external_data: bool = False) -> dict[s
     return found
 
 
-def _scopes(model: Model) -> Iterator[tuple[str, Scope]]:
+def stored(model: Model) -> Iterator[tuple[str, Scope, str]]:
+    """What stands for stored numbers: a name that no other has, the scope, and the name in it."""
+    taken: set[str] = set()
+    for prefix, scope in scopes(model):
+        for name in _stored(scope):
+            taken.add(free := _free(taken, prefix + name))
+            yield free, scope, name
+
+
+def scopes(model: Model) -> Iterator[tuple[str, Scope]]:
     """Every graph and function, each with what the names of its constants start with."""
     yield from _with_inner("", model.scope, 0)
     for function in model.proto.functions:
@@ -75,7 +83,7 @@ def _holds_numbers(scope: Scope, node: Any) -> bool:
     return bool(forms.keys() & {"value_float", "value_floats", "value_int", "value_ints"})
 
 
-def _free(found: dict[str, np.ndarray], name: str) -> str:
+def _free(found: set[str], name: str) -> str:
     """The name itself or, if it is taken, one with a number."""
     number, free = 1, name
     while free in found:
