@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import re
+import sys
 import zipfile
 from collections.abc import Callable
 from typing import Any
@@ -90,6 +91,8 @@ def _read_array(where: str, archive: zipfile.ZipFile, entry: zipfile.ZipInfo, le
             break
     if filled != size:
         raise FormatError(f"{where} does not hold just the {size} bytes that {what} takes")
+    if dtype.kind == "U" and memory.view(f"{dtype.byteorder}u4").max(initial=0) > sys.maxunicode:
+        raise FormatError(f"{where} holds numbers above {sys.maxunicode:#x}, which are no characters")
     try:
         return memory.view(dtype).reshape(shape, order="F" if fortran else "C")
     except (ValueError, OverflowError) as error:

@@ -577,10 +577,26 @@ def test_a_configuration_that_is_no_text(array: np.ndarray, path: Path) -> None:
     assert_refused(path, with_entry("lstm", npy(array)), "lstm")
 
 
-@pytest.mark.parametrize("code", [0x110000, 0xFFFFFFFF, 0xD800])
-def test_a_configuration_of_no_characters(code: int, path: Path) -> None:
-    content = headed(header("()", "'<U2'"), struct.pack("<II", ord("{"), code))
-    assert_refused(path, with_entry("lstm", content), "lstm")
+@pytest.mark.parametrize("order", "<>=|")
+@pytest.mark.parametrize("text", [[0x110000], [0xFFFFFFFF], [ord("{"), 0x80000000], [0x110000] * 3, [0xD800]])
+def test_a_configuration_of_no_characters(text: list[int], order: str, path: Path) -> None:
+    """NumPy makes SystemErrors of some."""
+    data = np.array(text, f"{order}u4").tobytes()
+    content = with_entry("lstm", headed(header("()", f"'{order}U{len(text)}'"), data))
+    assert_refused(path, content, "'lstm'", *(["no characters"] if text != [0xD800] else []))
+
+
+@pytest.mark.parametrize("order", "<>")
+def test_texts_of_no_characters_among_other_arrays(order: str, path: Path) -> None:
+    """`lstm.tensors` gives texts too; the last characters there are, and none at all, are sound."""
+    for text, is_sound in (([0x10FFFF, 0, 97, 0xD800], True), ([], True), ([97, 98, 0, 0x110000], False)):
+        data = np.array(text, f"{order}u4").tobytes()
+        path.write_bytes(with_entry("text", headed(header(f"({len(text) // 2},)", f"'{order}U2'"), data)))
+        if is_sound:
+            assert len(repr(lstm.tensors(path)["text"])) > 0
+        else:
+            with pytest.raises(FormatError, match="'text' holds numbers above 0x10ffff"):
+                lstm.tensors(path)
 
 
 # Bombs
