@@ -6,8 +6,11 @@ The library parses; nothing of a file is run.
 from __future__ import annotations
 
 import contextlib
+import errno
+import functools
 import io
 import json
+import mmap
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -23,6 +26,11 @@ from .reading import open_plain
 
 # By the names that the format gives to dtypes; a bfloat16 is the upper half of a float32.
 DTYPES = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": np.uint16}
+LENGTH = 8  # bytes that a file begins with: the length of its header
+# The longest header in any file, in bytes, and what part of a larger file it may be.
+LONGEST_HEADER = 1 << 19
+HEADER_SHARE = 16
+HEADER_MEMORY = 32  # times its length: more than the library was seen to take
 WHOLE = ("BOOL", *(f"{sign}{bits}" for sign in "IU" for bits in (8, 16, 32, 64)))
 
 
@@ -52,12 +60,12 @@ def read(path: str | os.PathLike[str], prefix: str | None = None, **options: Any
     """The one LSTM among a file's tensors, or that of `prefix`; `options` are what the file may not tell."""
     name = os.fspath(path)
     with _opened(name) as file:
-        metadata = file.metadata() or {}
+        metadata = file.library_file.metadata() or {}
         try:
-            tensors = candidates.find(_shapes(file), prefix)
+            tensors = candidates.find(file.shapes(), prefix)
         except ValueError as error:
             raise FormatError(f"{name}: {error}") from error
-        state = {key: _tensor(name, file, full) for key, full in tensors.items()}
+        state = {key: file.floats(full) for key, full in tensors.items()}
     entry = {}
     if ENTRY in metadata:
         entry = lstm_entry.parse(f"{name}: metadata {ENTRY!r}", metadata[ENTRY])
@@ -66,74 +74,107 @@ def read(path: str | os.PathLike[str], prefix: str | None = None, **options: Any
 
 def tensors(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     """Every tensor of a file by name."""
-    name = os.fspath(path)
-    with _opened(name) as file:
-        return {key: _any_tensor(name, file, key) for key in file.keys()}  # noqa: SIM118
+    with _opened(os.fspath(path)) as file:
+        return {key: file.numbers(key) for key in file.library_file.keys()}  # noqa: SIM118
 
 
 def names(path: str | os.PathLike[str]) -> list[tuple[int, tuple[str, ...]]]:
     """Number and prefix of every LSTM of a file."""
     with _opened(os.fspath(path)) as file:
-        prefixes = sorted(prefix.removesuffix(".") for prefix in candidates.prefixes(_shapes(file)))
+        prefixes = sorted(prefix.removesuffix(".") for prefix in candidates.prefixes(file.shapes()))
     return [(number, (prefix,)) for number, prefix in enumerate(prefixes)]
 
 
+class File:
+    """A file of this name that the library has opened and checked."""
+
+    def __init__(self, name: str, library_file: Any) -> None:
+        self._name = name
+        self.library_file = library_file
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shapes of all tensors by name."""
+        file = self.library_file
+        return {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
+
+    def floats(self, key: str) -> np.ndarray:
+        """One tensor of floats, float16 and bfloat16 widened to float32."""
+        dtype = self.library_file.get_slice(key).get_dtype()
+        if dtype not in DTYPES:
+            raise FormatError(
+                f"{self._name}: entry {key!r} has dtype {dtype}, but must have one of {', '.join(DTYPES)}"
+            )
+        if dtype == "BF16":
+            return self._bfloat16(key)
+        array = np.asarray(self.library_file.get_tensor(key))
+        return array.astype(np.float32) if dtype == "F16" else array
+
+    def numbers(self, key: str) -> np.ndarray:
+        """One tensor of floats, integers or truth values."""
+        dtype = self.library_file.get_slice(key).get_dtype()
+        if dtype in DTYPES:
+            return self.floats(key)
+        if dtype not in WHOLE:
+            raise FormatError(f"{self._name}: entry {key!r} has dtype {dtype}, which NumPy does not have")
+        return np.asarray(self.library_file.get_tensor(key))
+
+    def _bfloat16(self, key: str) -> np.ndarray:
+        """One bfloat16 tensor, which NumPy has no dtype for, as float32."""
+        header, start = self._header
+        first, last = header[key]["data_offsets"]
+        with io.BufferedReader(open_plain(self._name)) as file:
+            file.seek(start + first)
+            upper = np.frombuffer(file.read(last - first), "<u2").astype(np.uint32)
+        upper <<= 16
+        return upper.view(np.float32).reshape(header[key]["shape"])
+
+    @functools.cached_property
+    def _header(self) -> tuple[dict[str, Any], int]:
+        """The tensors by name, and where their values start: after the header's length, and the header."""
+        with io.BufferedReader(open_plain(self._name)) as file:
+            length = int.from_bytes(file.read(LENGTH), "little")
+            return json.loads(file.read(length)), LENGTH + length
+
+
 @contextlib.contextmanager
-def _opened(name: str) -> Iterator[Any]:
-    """The library's view of a file; FormatError for what goes wrong with it in this block."""
+def _opened(name: str) -> Iterator[File]:
+    """A file of this name; FormatError for what goes wrong with it in this block."""
     library = _library()
-    with open_plain(name):  # raises the same OSError as for other formats
-        pass
+    _check_header(name)
     try:
         with library.safe_open(name, "numpy") as file:
-            yield file
+            yield File(name, file)
     except (FormatError, MemoryError):
         raise
     except Exception as error:
         # The library raises its own SafetensorError, and for some damage others.
         if isinstance(error, OSError) and error.errno is not None:
             raise
+        if f"(os error {errno.ENOMEM})" in str(error):
+            raise MemoryError(f"{name}: {error}") from error
         raise FormatError(f"{name} is damaged or no .safetensors file: {error}") from error
 
 
-def _shapes(file: Any) -> dict[str, tuple[int, ...]]:
-    """The shapes of all tensors by name."""
-    return {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
+def _check_header(name: str) -> None:
+    """FormatError for a header that is too long to be read, MemoryError where there is no memory for it.
 
-
-def _tensor(path: str, file: Any, key: str) -> np.ndarray:
-    """One tensor of an open file, float16 and bfloat16 widened to float32."""
-    dtype = file.get_slice(key).get_dtype()
-    if dtype not in DTYPES:
-        raise FormatError(
-            f"{path}: entry {key!r} has dtype {dtype}, but must have one of {', '.join(DTYPES)}"
-        )
-    if dtype == "BF16":
-        return _bfloat16(path, key)
-    array = np.asarray(file.get_tensor(key))
-    return array.astype(np.float32) if dtype == "F16" else array
-
-
-def _any_tensor(path: str, file: Any, key: str) -> np.ndarray:
-    """One tensor of floats, integers or truth values."""
-    dtype = file.get_slice(key).get_dtype()
-    if dtype in DTYPES:
-        return _tensor(path, file, key)
-    if dtype not in WHOLE:
-        raise FormatError(f"{path}: entry {key!r} has dtype {dtype}, which NumPy does not have")
-    return np.asarray(file.get_tensor(key))
-
-
-def _bfloat16(path: str, key: str) -> np.ndarray:
-    """One bfloat16 tensor, which NumPy has no dtype for, as float32.
-
-    The library has checked the header: its length in 8 bytes, a JSON text, and then the values.
+    The library would take up to twenty times its length, and end the process where it does not get it.
     """
-    with io.BufferedReader(open_plain(path)) as raw:
-        length = int.from_bytes(raw.read(8), "little")
-        entry = json.loads(raw.read(length))[key]
-        first, last = entry["data_offsets"]
-        raw.seek(8 + length + first)
-        upper = np.frombuffer(raw.read(last - first), "<u2").astype(np.uint32)
-    upper <<= 16
-    return upper.view(np.float32).reshape(entry["shape"])
+    with open_plain(name) as file:
+        size = os.fstat(file.fileno()).st_size
+        length = int.from_bytes(file.read(LENGTH), "little")
+        if length > size - LENGTH:
+            return  # the library says what is wrong
+        most = max(LONGEST_HEADER, size // HEADER_SHARE)
+        if length > most:
+            raise FormatError(
+                f"{name} has a header of {length} bytes, but of a file of {size} bytes no more than {most} "
+                "are read"
+            )
+        try:
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ):
+                np.empty(HEADER_MEMORY * length, np.uint8)
+        except OSError as error:
+            if error.errno != errno.ENOMEM:
+                raise
+            raise MemoryError(f"{name}: there is no memory for {size} bytes") from error
