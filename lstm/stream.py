@@ -65,9 +65,12 @@ class Stream:
 
     def _store(self, state: np.ndarray | int) -> None:
         """Set h and C, one after the other in `state`; ValueError if the caller has made one read-only."""
+        self._check_writable()
+        self._state[...] = state
+
+    def _check_writable(self) -> None:
         if not (self._h.flags.writeable and self._C.flags.writeable):
             raise ValueError("the state of this stream is read-only")
-        self._state[...] = state
 
     @property
     def h(self) -> np.ndarray:
@@ -148,9 +151,8 @@ class Stream:
         shape = (size,) if self._batch_size is None else (self._batch_size, size)
         if out is not None:
             states.check_out(out, shape, net.dtype)
-        self._guard.alone(self._advance, array, None)
         y = np.empty(shape, net.dtype) if out is None else out
-        y[...] = self._h[-1].reshape(shape)
+        self._guard.alone(self._advance, array, None, y)
         return y
 
     def run(self, X: ArrayLike) -> np.ndarray:
@@ -176,13 +178,21 @@ class Stream:
         net = self._net
         array = states.stream_input("X", X, self._batch_size, net.architecture.input_size)
         Y = np.empty((*array.shape[:2], net.architecture.state_size), net.dtype)
-        self._guard.alone(self._advance, array, Y)
-        return Y[0] if self._batch_size is None else Y
+        result = Y[0] if self._batch_size is None else Y
+        self._guard.alone(self._advance, array, Y, None)
+        return result
 
-    def _advance(self, X: np.ndarray, Y: np.ndarray | None) -> None:
-        """X (B, T, I), Y (B, T, O) or None: the state is changed only once all is done."""
+    def _advance(self, X: np.ndarray, Y: np.ndarray | None, last: np.ndarray | None) -> None:
+        """X (B, T, I); Y (B, T, O) and the last h, (O,) or (B, O), where they are wanted.
+
+        The state is changed only once all is done, and after that nothing takes memory.
+        """
+        self._check_writable()
         state = self._state.copy()
-        self._net.run(X, *self._parts(state), Y)
+        h, C = self._parts(state)
+        self._net.run(X, h, C, Y)
+        if last is not None:
+            last[...] = h[-1].reshape(last.shape)
         self._store(state)
 
     def reset(self, rows: Any = None) -> None:

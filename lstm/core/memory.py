@@ -25,9 +25,9 @@ def memory(size: int) -> np.ndarray:
     if size < OWN_MEMORY:
         return np.zeros(size, np.uint8)
     if not hasattr(mmap, "MADV_HUGEPAGE"):
-        return np.frombuffer(mmap.mmap(-1, size), np.uint8)
+        return np.frombuffer(_pages(size), np.uint8)
     # A shared mapping, mmap's default, gets no huge pages.
-    pages = mmap.mmap(-1, size + HUGE_PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    pages = _pages(size + HUGE_PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     buffer = np.frombuffer(pages, np.uint8)
     start = -buffer.ctypes.data % HUGE_PAGE
     huge = (size + size // 8) // HUGE_PAGE * HUGE_PAGE
@@ -35,6 +35,14 @@ def memory(size: int) -> np.ndarray:
         with contextlib.suppress(OSError):  # of a system that has none
             pages.madvise(mmap.MADV_HUGEPAGE, start, min(huge, len(pages) - start))
     return buffer[start : start + size]
+
+
+def _pages(size: int, **options: int) -> mmap.mmap:
+    """Pages of no file; MemoryError where the system has none left, or allows no more."""
+    try:
+        return mmap.mmap(-1, size, **options)
+    except OSError as error:
+        raise MemoryError(f"there is no memory for {size} bytes") from error
 
 
 def aligned_zeros(shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..core.weights import Parts
 from . import pickles
-from .errors import FormatError
+from .errors import FormatError, memory_errors
 from .writing import replacing
 
 __all__ = [
@@ -55,7 +55,8 @@ class Format(NamedTuple):
 
     def read(self, path: str | os.PathLike[str], **options: Any) -> Parts:
         """The net of a file; FormatError if it holds none."""
-        parts: Parts = self._module().read(path, **options)
+        with memory_errors():
+            parts: Parts = self._module().read(path, **options)
         return parts
 
     def write(self, parts: Parts, path: str | os.PathLike[str]) -> None:
@@ -64,21 +65,23 @@ class Format(NamedTuple):
 
     def save(self, parts: Parts, path: str | os.PathLike[str]) -> None:
         """Write a net to a file, which takes the place of an older one once it is whole."""
-        with replacing(path) as partial:
+        with memory_errors(), replacing(path) as partial:
             self.write(parts, partial)
 
     def names(self, path: str | os.PathLike[str], **options: Any) -> list[tuple[int, tuple[str, ...]]]:
         """Number and names of every LSTM of a file; one may have none, and several the same."""
-        names: list[tuple[int, tuple[str, ...]]] = self._module().names(path, **options)
+        with memory_errors():
+            names: list[tuple[int, tuple[str, ...]]] = self._module().names(path, **options)
         return names
 
     def tensors(self, path: str | os.PathLike[str], **options: Any) -> dict[str, np.ndarray]:
         """Every array of a file by name, floats not below float32."""
-        arrays: dict[str, np.ndarray] = self._module().tensors(path, **options)
-        return {
-            name: array.astype(np.float32) if array.dtype == np.float16 else array
-            for name, array in arrays.items()
-        }
+        with memory_errors():
+            arrays: dict[str, np.ndarray] = self._module().tensors(path, **options)
+            return {
+                name: array.astype(np.float32) if array.dtype == np.float16 else array
+                for name, array in arrays.items()
+            }
 
     def _module(self) -> Any:
         return import_module(f".{self.module_name}", __name__)

@@ -12,7 +12,7 @@ import zipfile
 from collections.abc import Iterable, Iterator
 from typing import IO
 
-from .errors import FormatError
+from .errors import FormatError, is_out_of_memory
 
 # What the contents may take together: the file's own size, by not much more. A damaged or hostile header must
 # not make us ask for terabytes, nor a few compressed zeros for gigabytes. Weights hardly compress, yet those
@@ -60,6 +60,8 @@ def opened(name: str, file: IO[bytes], ending: str) -> Iterator[zipfile.ZipFile]
         # UnicodeDecodeError, NotImplementedError, RuntimeError, EINVAL for a negative offset.
         if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
             raise
+        if is_out_of_memory(error):
+            raise MemoryError(f"{name}: {error}") from error
         text = str(error)[:LONGEST_SHOWN]
         raise FormatError(f"{name} is damaged or no {ending} file: {text}") from error
 

@@ -17,21 +17,25 @@ from typing import Any
 
 import numpy as np
 
+from ..core import memory as memories
 from ..core.state_dict import to_state_dict
 from ..core.weights import Parts
 from . import candidates, lstm_entry
-from .errors import FormatError
+from .errors import FormatError, is_out_of_memory
 from .lstm_entry import ENTRY
 from .reading import open_plain
 
 # By the names that the format gives to dtypes; a bfloat16 is the upper half of a float32.
-DTYPES = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": np.uint16}
+DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
 LENGTH = 8  # bytes that a file begins with: the length of its header
 # The longest header in any file, in bytes, and what part of a larger file it may be.
 LONGEST_HEADER = 1 << 19
 HEADER_SHARE = 16
 HEADER_MEMORY = 32  # times its length: more than the library was seen to take
-WHOLE = ("BOOL", *(f"{sign}{bits}" for sign in "IU" for bits in (8, 16, 32, 64)))
+WHOLE = {
+    "BOOL": "?",
+    **{f"{kind}{8 * size}": f"<{kind.lower()}{size}" for kind in "IU" for size in (1, 2, 4, 8)},
+}
 
 
 def _library() -> Any:
@@ -104,9 +108,9 @@ class File:
             raise FormatError(
                 f"{self._name}: entry {key!r} has dtype {dtype}, but must have one of {', '.join(DTYPES)}"
             )
+        array = self._values(key, DTYPES[dtype])
         if dtype == "BF16":
-            return self._bfloat16(key)
-        array = np.asarray(self.library_file.get_tensor(key))
+            return (array.astype(np.uint32) << 16).view(np.float32)
         return array.astype(np.float32) if dtype == "F16" else array
 
     def numbers(self, key: str) -> np.ndarray:
@@ -116,17 +120,22 @@ class File:
             return self.floats(key)
         if dtype not in WHOLE:
             raise FormatError(f"{self._name}: entry {key!r} has dtype {dtype}, which NumPy does not have")
-        return np.asarray(self.library_file.get_tensor(key))
+        return self._values(key, WHOLE[dtype])
 
-    def _bfloat16(self, key: str) -> np.ndarray:
-        """One bfloat16 tensor, which NumPy has no dtype for, as float32."""
+    def _values(self, key: str, dtype: str) -> np.ndarray:
+        """One tensor as it is stored.
+
+        The library has checked its place. It maps the file instead of reading it, which ends the process if
+        the file is cut short meanwhile, has no bfloat16 for NumPy, and panics where it gets no memory.
+        """
         header, start = self._header
         first, last = header[key]["data_offsets"]
+        memory = memories.memory(last - first)
         with io.BufferedReader(open_plain(self._name)) as file:
             file.seek(start + first)
-            upper = np.frombuffer(file.read(last - first), "<u2").astype(np.uint32)
-        upper <<= 16
-        return upper.view(np.float32).reshape(header[key]["shape"])
+            if file.readinto(memory.data) != last - first:
+                raise FormatError(f"{self._name} was cut short while it was read")
+        return memory.view(dtype).reshape(header[key]["shape"])
 
     @functools.cached_property
     def _header(self) -> tuple[dict[str, Any], int]:
@@ -150,7 +159,7 @@ def _opened(name: str) -> Iterator[File]:
         # The library raises its own SafetensorError, and for some damage others.
         if isinstance(error, OSError) and error.errno is not None:
             raise
-        if f"(os error {errno.ENOMEM})" in str(error):
+        if is_out_of_memory(error):
             raise MemoryError(f"{name}: {error}") from error
         raise FormatError(f"{name} is damaged or no .safetensors file: {error}") from error
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import hashlib
 import os
 import secrets
 import stat
+import zlib
 from collections.abc import Iterator
 
 from .reading import check_plain
 
+NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 # What file systems say that cannot lock a file, or wait until it is on the disk.
 UNABLE = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK)
 
@@ -28,22 +29,32 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[str]:
     """
     name = os.fspath(path)
     partial = target = os.path.realpath(name)
+    descriptor = None
     try:
         old = _old_status(target)
         _remove_left(target)
-        partial, descriptor = _created(target, 0o666 if old is None else 0o600)
         try:
+            while descriptor is None:
+                partial = _partial_name(target)
+                # Locked for as long as it is written.
+                descriptor = os.open(partial, NEW, 0o666 if old is None else 0o600)
+                if not _is_locked(descriptor, partial, otherwise=True):
+                    # Another run has taken it for one that was left, and removed it.
+                    os.close(descriptor)
+                    descriptor = None
             yield partial
             if old is not None:
                 _take_over(descriptor, old)
             _sync(descriptor)
             os.replace(partial, target)
         except BaseException:
-            with contextlib.suppress(FileNotFoundError):
-                os.remove(partial)
+            if descriptor is not None:
+                with contextlib.suppress(FileNotFoundError):
+                    os.remove(partial)
             raise
         finally:
-            os.close(descriptor)
+            if descriptor is not None:
+                os.close(descriptor)
         _sync_folder(os.path.dirname(target))
     except OSError as error:
         if error.errno is None:
@@ -68,18 +79,12 @@ def _old_status(target: str) -> os.stat_result | None:
 
 def _start(target: str) -> str:
     """How the names of files start that would become `target`; short, whatever the length of its own."""
-    return f".lstm-{hashlib.sha256(os.fsencode(os.path.basename(target))).hexdigest()[:16]}-"
+    return f".lstm-{zlib.crc32(os.fsencode(os.path.basename(target))):08x}-"
 
 
-def _created(target: str, mode: int) -> tuple[str, int]:
-    """Name and descriptor of a new file next to `target`, locked for as long as it is written."""
-    while True:
-        name = f"{_start(target)}{secrets.token_hex(4)}.partial"
-        partial = os.path.join(os.path.dirname(target), name)
-        descriptor = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-        if _is_locked(descriptor, partial, otherwise=True):
-            return partial, descriptor
-        os.close(descriptor)  # another run has taken it for one that was left, and removed it
+def _partial_name(target: str) -> str:
+    """A new name next to `target`."""
+    return os.path.join(os.path.dirname(target), f"{_start(target)}{secrets.token_hex(4)}.partial")
 
 
 def _remove_left(target: str) -> None:

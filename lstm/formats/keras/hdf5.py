@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -20,12 +21,15 @@ import numpy as np
 from ...core import memory as memories
 from ..archive import budget
 from ..errors import FormatError
+from . import hdf5_child
 
 CHILD = Path(__file__).with_name("hdf5_child.py")
 LONGEST_LISTING = 8 << 20  # bytes
 # Of the clock, for a machine that is busy; the child bounds its own CPU time far more tightly.
 SECONDS = 30.0
 BYTES_A_SECOND = 10e6
+# Python, NumPy and h5py were seen to take 110 MB of address space; less than this may be too little.
+LITTLE_MEMORY = 256 << 20
 DTYPES = {"<f2": np.float16, "<f4": np.float32, "<f8": np.float64, "bfloat16": np.uint16}
 
 
@@ -62,10 +66,11 @@ class File:
         self._size = os.fstat(file.fileno()).st_size
         self._left = budget(self._size)
         self._process = start_child(file.fileno(), self._size)
-        self._clock = threading.Timer(SECONDS + self._size / BYTES_A_SECOND, self._process.kill)
+        self._is_late = False
+        self._clock = threading.Timer(SECONDS + self._size / BYTES_A_SECOND, self._stop)
         self._clock.daemon = True
-        self._clock.start()
         try:
+            self._clock.start()
             self.attributes, self.entries = self._listing()
         except BaseException:
             self.close()
@@ -89,6 +94,10 @@ class File:
                 with contextlib.suppress(BrokenPipeError):
                     pipe.close()
 
+    def _stop(self) -> None:
+        self._is_late = True
+        self._process.kill()
+
     def _read(self, size: int) -> memoryview:
         """Exactly `size` bytes of the process's answer."""
         memory = memories.memory(size)
@@ -106,9 +115,15 @@ class File:
             code = self._process.wait(timeout=5)
         except subprocess.TimeoutExpired:
             code = 0
+        how = f"with status {code}" if code > 0 else f"by signal {-code}"
+        ended = f"the process that reads {self._name} by h5py ended {how}"
+        # The system kills what takes memory that it does not have.
+        is_killed = code == -signal.SIGKILL and not self._is_late
+        if is_killed or (code not in (0, -signal.SIGPROF) and has_little_memory(self._size)):
+            raise MemoryError(f"{ended}, for want of memory")
         if code > 0:
-            raise ImportError(f"the process that reads {self._name} by h5py ended with status {code}")
-        how = "took too long" if -code in (signal.SIGPROF, signal.SIGKILL) else f"ended by signal {-code}"
+            raise ImportError(ended)
+        how = "took too long" if -code in (signal.SIGPROF, signal.SIGKILL) else f"ended {how}"
         raise FormatError(f"{self._name} is damaged: reading it as HDF5 {how}")
 
     def _listing(self) -> tuple[dict[str, dict[str, Any]], dict[str, Entry]]:
@@ -118,6 +133,10 @@ class File:
             raise FormatError(f"{self._name} has too many entries")
         try:
             answer = json.loads(bytes(self._read(length)))
+            if "memory" in answer:
+                raise MemoryError(f"{self._name}: there is no memory to read it as HDF5: {answer['memory']}")
+            if "import" in answer:
+                raise ImportError(f"{self._name} is read by h5py, which fails with {answer['import']}")
             if "error" in answer:
                 raise FormatError(f"{self._name}: {answer['error']}")
             entries = {
@@ -151,12 +170,21 @@ class File:
         for length in entry.shape:
             size *= length
         self._left -= size
-        if size < 0 or self._left < 0 or bytes(self._read(1)) != b"\1":
+        told = bytes(self._read(1)) if size >= 0 and self._left >= 0 else hdf5_child.NO_DATA
+        if told == hdf5_child.NO_MEMORY:
+            raise MemoryError(f"{self._name}: there is no memory to read entry {entry.path!r}")
+        if told != hdf5_child.DATA:
             raise FormatError(f"{self._name}: entry {entry.path!r} of shape {entry.shape} cannot be read")
         array = np.frombuffer(self._read(size), dtype.newbyteorder("<")).reshape(entry.shape)
         if entry.dtype == "bfloat16":  # the upper half of a float32
             return (array.astype(np.uint32) << 16).view(np.float32)
         return array.astype(dtype, copy=False)
+
+
+def has_little_memory(size: int) -> bool:
+    """Whether this process and those that it starts may have less than a file of this size can take."""
+    limits = (resource.getrlimit(kind)[0] for kind in (resource.RLIMIT_AS, resource.RLIMIT_DATA))
+    return any(resource.RLIM_INFINITY != soft < LITTLE_MEMORY + 2 * size for soft in limits)
 
 
 def start_child(descriptor: int, size: int) -> subprocess.Popen[bytes]:

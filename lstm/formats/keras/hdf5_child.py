@@ -8,7 +8,7 @@ It is run by its path, imports nothing of this package, and is given the number 
 that file and the folders of h5py and NumPy. To standard output it writes one JSON text after its length in
 8 bytes: the attributes of groups that Keras's files have, and of every dataset shape, dtype and, where it
 will not be read, what is wrong with it. Then it reads names of datasets, one JSON list a line, and writes
-the bytes of each, little-endian and in C order, after a byte 1; or a byte 0 if that fails.
+the bytes of each, little-endian and in C order, after a byte that says whether they come.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ LONGEST_TEXT = 1 << 19  # characters of an attribute
 ATTRIBUTES = ("model_config", "keras_version", "layer_names", "weight_names", "name")
 EXTRA_MEMORY = 16 << 20
 CPU_SECONDS = 0.2
+NO_DATA, DATA, NO_MEMORY = b"\0", b"\1", b"\2"
 BYTES_A_SECOND = 10e6
 
 
@@ -36,16 +37,30 @@ class Refusal(Exception):
     """What the file holds is none of what Keras writes."""
 
 
-def limit(size: int) -> None:
-    """Bound memory and CPU time by the file's size: past them the process ends, or an allocation fails."""
+def limit(size: int) -> bool:
+    """Bound memory and CPU time by the file's size: past them the process ends, or an allocation fails.
+
+    Whether the bound of memory that this process was started with is lower, and stays.
+    """
+    is_lower = False
     if sys.platform == "linux":
         with open("/proc/self/statm") as file:
             now = int(file.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
         most = now + 2 * size + EXTRA_MEMORY
+        given, _ = resource.getrlimit(resource.RLIMIT_AS)
+        is_lower = resource.RLIM_INFINITY != given < most
+        most = given if is_lower else most
         resource.setrlimit(resource.RLIMIT_AS, (most, most))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     signal.setitimer(signal.ITIMER_PROF, CPU_SECONDS + size / BYTES_A_SECOND)
+    return is_lower
+
+
+def is_of_memory(error: Exception) -> bool:
+    """Whether Python, libhdf5 or the loader of libraries says that it gets no memory."""
+    text = str(error)
+    return isinstance(error, MemoryError) or any(word in text for word in ("alloc", "memory", "map segment"))
 
 
 def listing(h5py: Any, file: Any, size: int) -> dict[str, Any]:
@@ -124,6 +139,8 @@ def describe(h5py: Any, dataset: Any, size: int) -> list[Any]:
             return [shape, "", "does not hold floats"]
         return [shape, dtype, problem(h5py, dataset, shape, size)]
     except Exception as error:
+        if is_of_memory(error):
+            raise
         return [[], "", f"is damaged: {str(error)[:200]}"]
 
 
@@ -171,10 +188,17 @@ def send(out: Any, dataset: Any) -> None:
     for start in range(0, rows, step):
         piece = dataset[start : min(rows, start + step)]
         if start == 0:
-            out.write(b"\1")
+            out.write(DATA)
         out.write(piece.astype(order, copy=False).tobytes())
     if not rows:
-        out.write(b"\1")
+        out.write(DATA)
+    out.flush()
+
+
+def answer(out: Any, found: dict[str, Any]) -> None:
+    """Write one JSON text after its length."""
+    text = json.dumps(found).encode()
+    out.write(len(text).to_bytes(8, "little") + text)
     out.flush()
 
 
@@ -182,26 +206,32 @@ def main() -> None:
     """Serve one file until no more is asked for."""
     descriptor, size, folders = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3:]
     sys.path += folders
-    import h5py
-
-    limit(size)
     out = sys.stdout.buffer
+    try:
+        import h5py
+
+        is_lower = limit(size)
+    except Exception as error:
+        kind = "memory" if is_of_memory(error) else "import"
+        answer(out, {kind: f"{type(error).__name__}: {str(error)[:300]}"})
+        return
     try:
         file = h5py.File(io.FileIO(descriptor), "r")
         found = listing(h5py, file, size)
     except Refusal as error:
         found = {"error": str(error)}
     except Exception as error:
-        found = {"error": f"it is damaged or no HDF5 file: {str(error)[:300]}"}
-    text = json.dumps(found).encode()
-    out.write(len(text).to_bytes(8, "little") + text)
-    out.flush()
+        if is_lower and is_of_memory(error):
+            found = {"memory": str(error)[:300]}
+        else:
+            found = {"error": f"it is damaged or no HDF5 file: {str(error)[:300]}"}
+    answer(out, found)
     for line in sys.stdin.buffer:
         for name in json.loads(line):
             try:
                 send(out, file[name])
-            except Exception:
-                out.write(b"\0")
+            except Exception as error:
+                out.write(NO_MEMORY if is_lower and is_of_memory(error) else NO_DATA)
                 out.flush()
                 return
 

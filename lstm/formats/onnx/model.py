@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from ..errors import FormatError
+from ..errors import FormatError, is_out_of_memory
 from ..option_names import option
 from ..reading import open_plain
 
@@ -389,6 +389,8 @@ def parse(source: Any, external_data: bool) -> Model:
     try:
         proto.ParseFromString(content)
     except Exception as error:  # the parser's own
+        if is_out_of_memory(error):
+            raise MemoryError(f"{name}: {error}") from error
         raise FormatError(f"{name} is damaged or no .onnx file: {error}") from error
     folder = os.path.dirname(os.path.abspath(name)) if external_data else None
     return _checked(Model(name, proto, len(content), folder))
