@@ -35,22 +35,25 @@ def load(
         A .npz file, as `LSTM.save` writes it, or one that holds a state dict under PyTorch's names
         and nothing else; or a .safetensors file (extra ``safetensors``), in which the LSTM is found
         among other tensors; or an .onnx file (extra ``onnx``); or a .keras, .weights.h5, .h5 or .hdf5
-        file of Keras (extra ``keras``, which is h5py alone). Files are not trusted: nothing in them is
-        run, no pickle is read. A .weights.h5 file does not store activations or directions: its layers
-        are assumed to be default ones that run forward, or a Bidirectional that puts both side by side.
+        file of Keras (extra ``keras``, which is h5py alone); or a .tflite file (extra ``tflite``), of
+        whose operators the fused LSTMs are read. Files are not trusted: nothing in them is run, no
+        pickle is read. A .weights.h5 file does not store activations or
+        directions: its layers are assumed to be default ones that run forward, or a Bidirectional that
+        puts both side by side.
     prefix : str, optional
         The start of the names of the LSTM in a .safetensors or .npz file, such as ``"encoder.lstm"``;
         needed if there are several.
     node : str or int, optional
-        The LSTM node of an .onnx file, as for `LSTM.from_onnx`; needed if there are several that
-        are not the layers of one net.
+        The LSTM node of an .onnx file, as for `LSTM.from_onnx`, or of a .tflite file, by its number or
+        the name of its output; needed if there are several that are not the layers of one net.
     layer : str or int, optional
         The LSTM layer of a file of Keras, as for `LSTM.from_keras`; needed if there are several that
         are no stack.
     external_data : bool
         Whether values of an .onnx file may be read from other files in its folder.
     initial_states : {"raise", "drop"}
-        What to do with constant initial states and lengths of an .onnx file, as for `LSTM.from_onnx`.
+        What to do with constant initial states and lengths of an .onnx file, as for `LSTM.from_onnx`,
+        and with initial states of a .tflite file that are not zero or that another operator computes.
     activations, reverse, merge : optional
         As for `LSTM`: what a state dict in an .npz or .safetensors file does not tell. A file that
         `LSTM.save` wrote stores them, and raises if they are others.
@@ -108,8 +111,9 @@ def tensors(path: str | os.PathLike[str], *, external_data: bool = False) -> dic
     -------
     dict of str to ndarray
         Under the names of the file: those of a state dict, those of initializers and constants in an
-        .onnx file, the paths of datasets in a file of Keras. float16 and bfloat16 become float32. The texts
-        of an .onnx file, and the integers of a file of Keras, are left out.
+        .onnx file, the paths of datasets in a file of Keras, the tensors of a .tflite file. float16 and
+        bfloat16 become float32, and so do the integers with a scale of a .tflite file. Texts, and the
+        integers of a file of Keras, are left out.
 
     Raises
     ------

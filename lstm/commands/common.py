@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 
 Read = TypeVar("Read")
 
-PICKS = {one.picked_by: one.pick_help for one in FORMATS if one.picked_by is not None}
+PICKS = {
+    option: "; ".join(one.pick_help for one in FORMATS if one.picked_by == option)
+    for option in dict.fromkeys(one.picked_by for one in FORMATS)
+    if option is not None
+}
 """The options of `lstm.load` that pick one of several LSTMs, and what they are."""
 
 
@@ -66,7 +70,7 @@ def add_picks(parser: Parser) -> None:
         "--initial-states",
         choices=("raise", "drop"),
         default="raise",
-        help="drop constant initial states and lengths of an .onnx file, which are errors by default",
+        help="drop initial states of an .onnx or .tflite file, and lengths, which are errors by default",
     )
     group = parser.add_argument_group("what a bare state dict does not tell (.npz, .safetensors)")
     group.add_argument(

@@ -34,6 +34,7 @@ class LSTMReport(NamedTuple):
     value: str | int | None
     error: str | None
     lstm: dict[str, Any] | None
+    notes: list[str] = []  # noqa: RUF012
 
 
 HELP = """\
@@ -84,7 +85,10 @@ def _lstms(path: str, arguments: argparse.Namespace) -> tuple[list[LSTMReport], 
     """The LSTM picked, or those of the file, and how many more it has; UnusableError if none loads."""
     options = load_options(arguments)
     for name in options.keys() & PICKS.keys():
-        return [LSTMReport(name, options[name], None, _net_report(load_net(path, arguments)))], 0
+        report = _net_report(load_net(path, arguments))
+        return [
+            LSTMReport(name, options[name], None, report, read(lambda path: _notes(path, options), path))
+        ], 0
     lstms, more = read(lambda path: _all(path, options), path)
     if all(one.lstm is None for one in lstms):
         raise UnusableError(lstms[0].error)
@@ -102,11 +106,24 @@ def _all(path: str, options: dict[str, Any]) -> tuple[list[LSTMReport], int]:
     for pick in all_picks[:LONGEST_LISTING]:
         try:
             report = _net_report(load(path, **pick.options, **options))
-            lstms.append(LSTMReport(pick.option, pick.value, None, report))
+            notes = _notes(path, {**pick.options, **options})
+            lstms.append(LSTMReport(pick.option, pick.value, None, report, notes))
         except FormatError as error:
             if pick.option is not None or len(all_picks) == 1:
                 lstms.append(LSTMReport(pick.option, pick.value, str(error), None))
     return lstms, max(0, len(all_picks) - LONGEST_LISTING)
+
+
+def _notes(path: str, options: dict[str, Any]) -> list[str]:
+    """What a user should know of the net that these options of `lstm.load` give; picks may be in words."""
+    from ..formats import format_of
+    from ..formats.listing import pick_value
+
+    picked = {
+        name: pick_value(path, name, value) if name in PICKS and isinstance(value, str) else value
+        for name, value in options.items()
+    }
+    return format_of(path).notes(path, **picked)
 
 
 def machine_report() -> dict[str, Any]:
@@ -146,6 +163,7 @@ def model_report(path: str, lstms: list[LSTMReport], more: int = 0) -> dict[str,
         - ``option`` and ``value``: what picks it, ``prefix``, ``node`` or ``layer``; null in a format
           of one LSTM a file, and for the net whose layers the others are, which comes first;
         - ``error``: why it cannot be loaded, or null;
+        - ``notes``: sentences on how the net differs from what the file's own framework computes;
         - ``lstm``: null with an error, else ``net`` (in words), ``input_size``, ``hidden_size``,
           ``num_layers``, ``bidirectional``, ``merge``, ``reverse``, ``proj_size``, ``bias``,
           ``peephole``, ``clip``, ``cell_clip``, ``proj_clip``, ``input_forget``, ``activations``,
@@ -206,6 +224,7 @@ def _text(path: str, lstms: list[LSTMReport], more: int) -> str:
             lines.append(f"cannot be loaded: {printable(one.error or '')}")
             continue
         lines += _net_lines(one.lstm)
+        lines += [f"note: {printable(note)}" for note in one.notes]
     lines += ["", f"and {more} more"] if more else []
     return "".join(f"{line}\n" for line in lines)
 

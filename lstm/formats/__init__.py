@@ -34,9 +34,10 @@ class Format(NamedTuple):
     """A format of files.
 
     Its module, which is imported when it is first used, has `read(path, **options)`, which gives `Parts`;
-    `tensors(path, **options)`, which gives every array by name; if `is_written`, `write(parts, path)`; and if
+    `tensors(path, **options)`, which gives every array by name; if `is_written`, `write(parts, path)`; if
     a file may hold several LSTMs, `names(path, **options)`: for each of them its number and the names by
-    which it can be picked.
+    which it can be picked; and if it `has_notes`, `notes(path, **options)`: sentences on the net that `read`
+    gives.
     """
 
     module_name: str  # in this package
@@ -47,6 +48,7 @@ class Format(NamedTuple):
     # Whether the LSTMs have an order: numbers pick them too, and together they may be the layers of one net.
     is_ordered: bool = False
     other_options: tuple[str, ...] = ()
+    has_notes: bool = False
 
     @property
     def options(self) -> tuple[str, ...]:
@@ -73,6 +75,11 @@ class Format(NamedTuple):
         with memory_errors():
             names: list[tuple[int, tuple[str, ...]]] = self._module().names(path, **options)
         return names
+
+    def notes(self, path: str | os.PathLike[str], **options: Any) -> list[str]:
+        """What a user should know of the net that `read` gives."""
+        notes: list[str] = self._module().notes(path, **options) if self.has_notes else []
+        return notes
 
     def tensors(self, path: str | os.PathLike[str], **options: Any) -> dict[str, np.ndarray]:
         """Every array of a file by name, floats not below float32."""
@@ -115,6 +122,15 @@ FORMATS = (
         picked_by="layer",
         pick_help="its layer in a file of Keras: the name, that after its models' names, or the number",
         is_ordered=True,
+    ),
+    Format(
+        "tflite",
+        (".tflite",),
+        picked_by="node",
+        pick_help="its operator in a .tflite file: the name of its output, or the number",
+        is_ordered=True,
+        other_options=("initial_states",),
+        has_notes=True,
     ),
 )
 

@@ -24,7 +24,7 @@ from command_files import (
     spoil,
 )
 from command_line import check_refusal, run, run_json
-from support import assert_same_bits
+from support import DATA, assert_same_bits
 
 import lstm
 from lstm.commands import info
@@ -61,7 +61,8 @@ def test_a_model_is_told(
     assert report.keys() == {"model", "more", "lstms"}
     assert (report["model"], report["more"]) == (str(path), 0)
     found = report["lstms"][0]
-    assert found.keys() == {"option", "value", "error", "lstm"}
+    assert found.keys() == {"option", "value", "error", "lstm", "notes"}
+    assert found["notes"] == []
     assert found["error"] is None
     told = found["lstm"]
     assert told.keys() == LSTM_KEYS
@@ -173,3 +174,15 @@ def test_external_data_is_read_where_asked_for(capsys: pytest.CaptureFixture[str
     assert run(capsys, "convert", path, tmp_path / "b.npz", "--external-data")[0] == 0
     same_net(lstm.load(tmp_path / "b.npz"), net)
     assert run(capsys, "compare", path, "--external-data")[0] == 0
+
+
+def test_notes_on_a_net(capsys: pytest.CaptureFixture[str]) -> None:
+    """What a user should know of it is told with it, however it was picked."""
+    pytest.importorskip("tflite")
+    path = DATA / "tflite" / "int8.tflite"
+    for options in ([], ["--node", "0"], ["--node", "lstm"]):
+        status, report = run_json(capsys, "info", path, *options)
+        assert status == 0
+        (note,) = report["lstms"][0]["notes"]
+        assert "dequantized exactly" in note
+    assert f"\nnote: {note}\n" in run(capsys, "info", path)[1]

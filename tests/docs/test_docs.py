@@ -39,12 +39,14 @@ def test_the_table_has_its_examples() -> None:
 
 @pytest.mark.parametrize("code", table_examples())
 def test_the_readmes_table_runs(code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for word, library in (("safetensors", "safetensors"), ("onnx", "onnx"), ("keras", "h5py")):
+    libraries = {"safetensors": "safetensors", "onnx": "onnx", "keras": "h5py", "tflite": "tflite"}
+    for word, library in libraries.items():
         if word in code:
             pytest.importorskip(library)
     if "plot" in code:
         pytest.importorskip("matplotlib").use("Agg")
     shutil.copy(DATA / "keras" / "stacked.keras", tmp_path / "m.keras")  # stands for a model of the reader's
+    shutil.copy(DATA / "tflite" / "stacked_keras.tflite", tmp_path / "m.tflite")
     monkeypatch.chdir(tmp_path)
     names = {"np": np, "LSTM": lstm.LSTM, "net": lstm.LSTM(3, 5), "X": np.ones((10, 3))}
     exec(code, names)
@@ -52,11 +54,19 @@ def test_the_readmes_table_runs(code: str, tmp_path: Path, monkeypatch: pytest.M
 
 @pytest.mark.skipif(not (ROOT / "docs").exists(), reason="needs the source tree")
 @pytest.mark.parametrize(
-    ("page", "libraries"), [("from-pytorch.md", ["torch", "safetensors"]), ("from-onnx.md", ["onnx"])]
+    ("page", "libraries"),
+    [
+        ("from-pytorch.md", ["torch", "safetensors"]),
+        ("from-onnx.md", ["onnx"]),
+        ("from-tflite.md", ["tflite"]),
+    ],
 )
 def test_pages_run(page: str, libraries: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for library in libraries:
         pytest.importorskip(library)
+    shutil.copy(
+        DATA / "tflite" / "stacked_keras.tflite", tmp_path / "model.tflite"
+    )  # stands for the reader's
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / page).read_text("utf-8"), re.DOTALL)

@@ -15,7 +15,13 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 # The module of each format, and the package that its files are made with.
-NEEDS = {"npz": "numpy", "safetensors": "safetensors", "onnx": "onnx", "hdf5": "h5py"}
+NEEDS = {
+    "npz": "numpy",
+    "safetensors": "safetensors",
+    "onnx": "onnx",
+    "hdf5": "h5py",
+    "tflite": "tflite",
+}
 
 
 class Good(NamedTuple):
