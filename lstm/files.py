@@ -36,8 +36,8 @@ def load(
         and nothing else; or a .safetensors file (extra ``safetensors``), in which the LSTM is found
         among other tensors; or an .onnx file (extra ``onnx``); or a .keras, .weights.h5, .h5 or .hdf5
         file of Keras (extra ``keras``, which is h5py alone); or a .tflite file (extra ``tflite``), of
-        whose operators the fused LSTMs are read. Files are not trusted: nothing in them is run, no
-        pickle is read. A .weights.h5 file does not store activations or
+        whose operators the fused LSTMs are read; or a .json file of RTNeural. Files are not trusted:
+        nothing in them is run, no pickle is read. A .weights.h5 file does not store activations or
         directions: its layers are assumed to be default ones that run forward, or a Bidirectional that
         puts both side by side.
     prefix : str, optional
@@ -47,8 +47,8 @@ def load(
         The LSTM node of an .onnx file, as for `LSTM.from_onnx`, or of a .tflite file, by its number or
         the name of its output; needed if there are several that are not the layers of one net.
     layer : str or int, optional
-        The LSTM layer of a file of Keras, as for `LSTM.from_keras`; needed if there are several that
-        are no stack.
+        The LSTM layer of a file of Keras, as for `LSTM.from_keras`, or of RTNeural, by its number among
+        the LSTMs or its name; needed if there are several that are no stack.
     external_data : bool
         Whether values of an .onnx file may be read from other files in its folder.
     initial_states : {"raise", "drop"}
@@ -111,7 +111,8 @@ def tensors(path: str | os.PathLike[str], *, external_data: bool = False) -> dic
     -------
     dict of str to ndarray
         Under the names of the file: those of a state dict, those of initializers and constants in an
-        .onnx file, the paths of datasets in a file of Keras, the tensors of a .tflite file. float16 and
+        .onnx file, the paths of datasets in a file of Keras, the tensors of a .tflite file; in a file of
+        RTNeural place and type of the layer and the number of the array, as in ``0.lstm.1``. float16 and
         bfloat16 become float32, and so do the integers with a scale of a .tflite file. Texts, and the
         integers of a file of Keras, are left out.
 

@@ -132,6 +132,14 @@ FORMATS = (
         other_options=("initial_states",),
         has_notes=True,
     ),
+    Format(
+        "rtneural",
+        (".json",),
+        picked_by="layer",
+        pick_help="its layer in an RTNeural file: the number, or the name if there is one",
+        is_ordered=True,
+        has_notes=True,
+    ),
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,8 @@ from command_files import (
     several,
 )
 from command_line import check_refusal, run, run_json
-from support import assert_same_bits, random_net
+from rtneural_models import dense, lstm_layer, model
+from support import DATA, assert_same_bits, random_net
 
 import lstm
 from lstm import LSTM
@@ -184,3 +186,24 @@ def test_what_a_state_dict_does_not_tell(
     assert "hardsigmoid" in capsys.readouterr().out.lower()
     for wrong in (["--merge", "sum"], ["--activations", "tanh"], ["--activations", "a:b,tanh,tanh"]):
         assert main(["info", str(bare), *wrong]) != 0
+
+
+@pytest.mark.parametrize("name", ["two_pairs.tflite", "chain.json"])
+def test_formats_that_are_only_read(capsys: pytest.CaptureFixture[str], tmp_path: Path, name: str) -> None:
+    """They are run and converted as all others are, and none is written."""
+    path = DATA / "tflite" / name
+    if name.endswith(".json"):
+        path = tmp_path / name
+        layers = [lstm_layer(LSTM(3, 5, dtype=np.float32, rng=0)), dense()]
+        path.write_text(json.dumps(model(*layers)))
+    else:
+        pytest.importorskip("tflite")
+    X = np.random.default_rng(0).standard_normal((2, 9, 3)).astype(np.float32)
+    np.save(tmp_path / "X.npy", X)
+    expected = lstm.load(path).forward_sequence(X)
+    assert run(capsys, "run", path, tmp_path / "X.npy", "-o", tmp_path / "Y.npy")[0] == 0
+    assert_same_bits(np.load(tmp_path / "Y.npy"), expected)
+    assert run(capsys, "convert", path, tmp_path / "net.npz")[0] == 0
+    assert_same_bits(lstm.load(tmp_path / "net.npz").forward_sequence(X), expected)
+    refused = run(capsys, "convert", tmp_path / "net.npz", tmp_path / f"other{path.suffix}")
+    check_refusal(*refused, [f"ends in '{path.suffix}'", "to be written"])

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from rtneural_models import lstm_layer, model
 from support import DATA, ROOT
 
 import lstm
@@ -47,6 +49,7 @@ def test_the_readmes_table_runs(code: str, tmp_path: Path, monkeypatch: pytest.M
         pytest.importorskip("matplotlib").use("Agg")
     shutil.copy(DATA / "keras" / "stacked.keras", tmp_path / "m.keras")  # stands for a model of the reader's
     shutil.copy(DATA / "tflite" / "stacked_keras.tflite", tmp_path / "m.tflite")
+    (tmp_path / "m.json").write_text(json.dumps(model(lstm_layer(lstm.LSTM(3, 5)))))
     monkeypatch.chdir(tmp_path)
     names = {"np": np, "LSTM": lstm.LSTM, "net": lstm.LSTM(3, 5), "X": np.ones((10, 3))}
     exec(code, names)
@@ -59,6 +62,7 @@ def test_the_readmes_table_runs(code: str, tmp_path: Path, monkeypatch: pytest.M
         ("from-pytorch.md", ["torch", "safetensors"]),
         ("from-onnx.md", ["onnx"]),
         ("from-tflite.md", ["tflite"]),
+        ("from-rtneural.md", []),
     ],
 )
 def test_pages_run(page: str, libraries: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

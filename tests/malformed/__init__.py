@@ -21,6 +21,7 @@ NEEDS = {
     "onnx": "onnx",
     "hdf5": "h5py",
     "tflite": "tflite",
+    "rtneural": "numpy",
 }
 
 

@@ -16,7 +16,7 @@ from malformed.mutation import good_files, mutated
 import lstm
 
 # How much of the mutations each format has: for HDF5 each load forks a process.
-SHARES = {"npz": 0.27, "safetensors": 0.31, "onnx": 0.27, "hdf5": 0.03, "tflite": 0.12}
+SHARES = {"npz": 0.25, "safetensors": 0.27, "onnx": 0.25, "hdf5": 0.03, "tflite": 0.12, "rtneural": 0.08}
 EACH_FORMAT = [
     pytest.param(name, marks=pytest.mark.skipif(name not in available(), reason=f"needs {package}"))
     for name, package in NEEDS.items()
