@@ -63,7 +63,8 @@ class Format(NamedTuple):
 
     def write(self, parts: Parts, path: str | os.PathLike[str]) -> None:
         """Write a net to a file; what is there already is lost."""
-        self._module().write(parts, path)
+        with memory_errors():
+            self._module().write(parts, path)
 
     def save(self, parts: Parts, path: str | os.PathLike[str]) -> None:
         """Write a net to a file, which takes the place of an older one once it is whole."""
