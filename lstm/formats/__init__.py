@@ -103,6 +103,7 @@ ONNX = Format(
     pick_help="its node in an .onnx file: the name, the name of an output, or the number",
     is_ordered=True,
     other_options=("external_data", "initial_states"),
+    has_notes=True,
 )
 # What a bare state dict does not tell.
 UNTOLD = ("activations", "reverse", "merge")

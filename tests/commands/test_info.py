@@ -62,7 +62,8 @@ def test_a_model_is_told(
     assert (report["model"], report["more"]) == (str(path), 0)
     found = report["lstms"][0]
     assert found.keys() == {"option", "value", "error", "lstm", "notes"}
-    assert found["notes"] == []
+    # The states of an .onnx file are inputs of the model.
+    assert len(found["notes"]) == 2 * (ending == "onnx")
     assert found["error"] is None
     told = found["lstm"]
     assert told.keys() == LSTM_KEYS
@@ -159,6 +160,19 @@ def test_a_number_is_a_name_first(capsys: pytest.CaptureFixture[str], tmp_path: 
 
 
 @pytest.mark.usefixtures("quick")
+def test_notes_on_a_net(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """What a user should know of it is told with it, however it was picked."""
+    needs("onnx")
+    lstm.LSTM(3, 5, num_layers=2, rng=0).save(tmp_path / "net.onnx")
+    notes = ["initial_h is the model's input 'h0'; it is given as --h0"]
+    notes += ["initial_c is the model's input 'C0'; it is given as --C0"]
+    for options in ([], ["--node", "0"], ["--node", "lstm_1"]):
+        status, report = run_json(capsys, "info", tmp_path / "net.onnx", *options)
+        assert status == 0
+        assert all(one["notes"] == notes for one in report["lstms"])
+    assert f"\nnote: {notes[0]}\nnote: {notes[1]}\n" in run(capsys, "info", tmp_path / "net.onnx")[1]
+
+
 def test_external_data_is_read_where_asked_for(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     onnx = pytest.importorskip("onnx")
     net, path = net_of("deep"), saved(tmp_path, "deep", "onnx")

@@ -132,9 +132,7 @@ def test_other_names() -> None:
         [numpy_helper.from_array(a, name.replace("weight", "m")) for name, a in cell_weights("W/").items()],
     )
     loop = model([helper.make_node("Loop", ["", "", "X"], ["Y"], body=body)], {})
-    with pytest.raises(
-        FormatError, match=r"of 1 step\).*are among lstm\.tensors\(path\), for LSTM\.from_sta"
-    ):
+    with pytest.raises(FormatError, match=r"of 1 step\).*are in lstm\.tensors\(path\), under other names"):
         LSTM.from_onnx(loop)
     assert onnx_format.names(loop) == []
 

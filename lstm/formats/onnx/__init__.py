@@ -12,13 +12,13 @@ from ..errors import FormatError
 from ..option_names import option
 from . import stack, unrolled
 from .constants import Constants
-from .initial import check_choice, check_layer_states, check_states
+from .initial import check_choice, check_layer_states, check_states, state_notes, weight_notes
 from .model import ExternalDataError, Model, NodeSite, parse
 from .node import Attributes, read_arrays, read_attributes, read_sizes, to_state_dict
 from .tensors import tensors
 from .writer import write
 
-__all__ = ["names", "nodes", "read", "tensors", "write"]
+__all__ = ["names", "nodes", "notes", "read", "tensors", "write"]
 
 MOST_LISTED = 10
 
@@ -41,6 +41,18 @@ def read(
         return from_state_dict(state, **options)
     except (ValueError, TypeError) as error:
         raise FormatError(f"{where}: {error}") from error
+
+
+def notes(
+    source: Any, node: str | int | None = None, external_data: bool = False, initial_states: str = "raise"
+) -> list[str]:
+    """What a net leaves to its caller of the nodes that `read` makes it of, or has in another form."""
+    model = parse(source, external_data)
+    found: dict[str, None] = {}
+    for site, _ in _pick(model, model.lstm_nodes(), node):
+        constants = Constants(model, f"{model.where}: node {site.name!r}")
+        found |= dict.fromkeys((*weight_notes(site), *state_notes(site, constants)))
+    return list(found)
 
 
 def nodes(source: Any, external_data: bool = False) -> list[dict[str, Any]]:

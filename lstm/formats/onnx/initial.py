@@ -5,6 +5,7 @@ Shapes: B batch, H hidden, D directions.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -64,6 +65,39 @@ def check_layer_states(above: NodeSite) -> None:
             raise FormatError(f"{above.name!r} takes its {name} from another LSTM")
 
 
+def state_notes(site: NodeSite, constants: Constants) -> Iterator[str]:
+    """What the model gives a node for states and lengths, if they are not zeros or left out."""
+    named = inputs(f"node {site.name!r}", site)
+    for name, argument in {**STATES, "sequence_lens": "lengths"}.items():
+        if name not in named:
+            continue
+        for place, value in _sources(site.scope, named[name], constants):
+            if value is not None and (name == "sequence_lens" or np.any(value)):
+                yield f"{name} is a constant, {place[1]!r}, and left out; it is given as {option(argument)}"
+            elif value is None:
+                found = place[0].find(place[1])
+                is_input = found is not None and found[1].kind == "input"
+                what = "the model's input" if is_input else "computed by the model,"
+                yield f"{name} is {what} {place[1]!r}; it is given as {option(argument)}"
+
+
+def weight_notes(site: NodeSite) -> Iterator[str]:
+    """How the weights of a node are stored, if not as floats."""
+    if site.node.op_type != "LSTM":
+        yield (
+            f"the weights are integers of 8 bits ({site.node.op_type}) and loaded as float32; ONNX Runtime "
+            "rounds x and h to 8 bits, too, and this net does not"
+        )
+        return
+    named = inputs(f"node {site.name!r}", site)
+    for name in ("W", "R"):
+        for scope, source in sources(site.scope, named.get(name, ""), {"DequantizeLinear"}):
+            origin = producer(scope, source)
+            if origin is not None and origin[1].op_type == "DequantizeLinear":
+                yield "the weights are integers (DequantizeLinear) and loaded as float32"
+                return
+
+
 def _constant(constants: Constants, place: Place) -> np.ndarray | None:
     """The value of a constant, None for what is none."""
     try:
@@ -87,12 +121,14 @@ def _is_not_zero(scope: Scope, name: str, whole: np.ndarray | None, constants: C
     """Whether a value is a constant that is not zero, if need be expanded to a batch not known here."""
     if whole is not None:
         return bool(np.any(whole))
+    return any(value is not None and bool(np.any(value)) for _, value in _sources(scope, name, constants))
+
+
+def _sources(scope: Scope, name: str, constants: Constants) -> Iterator[tuple[Place, np.ndarray | None]]:
+    """Where a value comes from, through what rearranges it, with the values of constants."""
     for place in sources(scope, name):
         origin = producer(*place)
         if origin is not None and origin[1].op_type == "ConstantOfShape":
-            value: np.ndarray | None = constants.fill(origin[0], origin[1])
+            yield place, constants.fill(origin[0], origin[1])
         else:
-            value = _constant(constants, place)
-        if value is not None and bool(np.any(value)):
-            return True
-    return False
+            yield place, _constant(constants, place)

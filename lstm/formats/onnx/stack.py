@@ -8,7 +8,7 @@ Shapes: B batch, T time, H hidden, D directions. Y is (T, D, B, H), or (B, T, D,
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 import numpy as np
 
@@ -57,8 +57,11 @@ def _below(sites: Sequence[NodeSite]) -> list[int | None]:
     return below
 
 
-def sources(scope: Scope, name: str) -> set[Place]:
-    """The sources of a value, back through the operators that rearrange to outputs of LSTMs and all else."""
+def sources(scope: Scope, name: str, ends: Container[str] = ("ConstantOfShape",)) -> set[Place]:
+    """The sources of a value, back through the operators that rearrange to outputs of LSTMs and all else.
+
+    The outputs of `ends` are sources, too.
+    """
     sources: set[Place] = set()
     seen: set[Place] = set()
     waiting = [(scope, name)]
@@ -74,7 +77,7 @@ def sources(scope: Scope, name: str) -> set[Place]:
         scope, node, output = origin
         if is_lstm(node):
             sources.add((scope, node.output[0] if output == 0 else ""))
-        elif node.domain in STANDARD and node.op_type in OPERATORS and node.op_type != "ConstantOfShape":
+        elif node.domain in STANDARD and node.op_type in OPERATORS and node.op_type not in ends:
             data = node.input if node.op_type == "Concat" else node.input[:1]
             waiting += [(scope, one) for one in data]
         else:

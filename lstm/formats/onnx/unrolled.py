@@ -49,7 +49,7 @@ def advice(model: Model) -> str:
         weights = "its weights are" if steps else "weights of an LSTM are"
         return f"{text}; {weights} there under PyTorch's names: {' or '.join(ways[:MOST_LISTED])}{more}"
     if steps:
-        return f"{text}; its weights are among {arrays}, for LSTM.from_state_dict under PyTorch's names"
+        return f"{text}; its weights are in {arrays}, under other names and in the exporter's order of gates"
     return text
 
 
