@@ -17,7 +17,7 @@ except (ModuleNotFoundError, ValueError) as error:
     import_module(".kernel_failure", __name__).explain(error)
     raise
 
-from .config import show_config
+from .config import release_memory, show_config
 from .files import load, tensors
 from .formats import FormatError
 from .gradient_check import check_gradients
@@ -34,6 +34,7 @@ __all__ = [
     "__version__",
     "check_gradients",
     "load",
+    "release_memory",
     "show_config",
     "tensors",
 ]

@@ -428,7 +428,7 @@ class LSTM(Conversions):
 
         """
         net = self._net
-        if lengths is None and mask is None:
+        if lengths is None and mask is None and not net.architecture.bidirectional:
             result = _kernel.everyday_sequence(net.cells, X, h0, C0, out, net.architecture.reverse)
             if result is not None:
                 return (result[0], result[1:]) if return_state else result[0]

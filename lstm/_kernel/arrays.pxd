@@ -89,14 +89,14 @@ cdef inline object copy_of(object array):
 
 
 cdef inline object first_state(
-    object state, const LayerWeights *weights, ptrdiff_t size, ptrdiff_t rows, bint batched
+    object state, const LayerWeights *weights, ptrdiff_t size, ptrdiff_t layers, ptrdiff_t rows, bint batched
 ):
-    """A copy of a state given, (1, size) or (1, B, size), or zeros for None; None if it does not fit."""
+    """A copy of a state given, (L, size) or (L, B, size), or zeros for None; None if it does not fit."""
     cdef cnp.npy_intp shape[3]
     if state is None:
-        shape[0], shape[1], shape[2] = 1, rows if batched else size, size
+        shape[0], shape[1], shape[2] = layers, rows if batched else size, size
         return cnp.PyArray_ZEROS(3 if batched else 2, shape, type_number(weights), 0)
-    return copy_of(state) if is_state(state, weights, size, 1, rows, batched, False) else None
+    return copy_of(state) if is_state(state, weights, size, layers, rows, batched, False) else None
 
 
 cdef inline object output_of(object out, const LayerWeights *weights, int rank, cnp.npy_intp *shape):

@@ -1,12 +1,17 @@
 # cython: language_level=3, boundscheck=False, cdivision=True, initializedcheck=False, autotestdict=False
 # One call of one layer and direction, from the caller's arrays to the passes over their rows.
 from libc.stdint cimport uintptr_t
-from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
 from .layer_weights cimport LayerWeights, bind_weights
 from .micro_kernels cimport Pass, Real, lstm_f32_pass, lstm_f64_pass
 from .passes cimport choose_blocks, run_passes, scratch_bytes
+
+
+cdef extern from "scratch.h" nogil:
+    void *lstm_scratch_take(size_t size)
+    void lstm_scratch_give(void *memory)
+
 
 cdef enum:
     # Multiply-adds of a gate below which a call keeps the GIL.
@@ -148,14 +153,14 @@ cdef inline int no_memory(const LayerWeights *weights, ptrdiff_t batch) except -
 
 
 cdef inline int run_pass(Pass *layer, const LayerWeights *weights, Call *call, char *memory) except -1:
-    """A call with this scratch memory or, for NULL, its own; only the latter hears signals."""
+    """A call with this scratch memory or, for NULL, its thread's; only the latter hears signals."""
     cdef size_t size = prepare(layer, weights, call)
     cdef char *own = NULL
     cdef int status
     layer.work = layer.heard = 0
     layer.hears_signals = memory is NULL
     if memory is NULL:
-        own = memory = <char *>malloc(size)
+        own = memory = <char *>lstm_scratch_take(size)
         if own is NULL:
             no_memory(weights, call.batch)
     if is_short(weights, call):
@@ -163,12 +168,13 @@ cdef inline int run_pass(Pass *layer, const LayerWeights *weights, Call *call, c
     else:
         with nogil:
             status = run_passes(layer, memory, call.batch)
-    free(own)
+    if own is not NULL:
+        lstm_scratch_give(own)
     return status
 
 
 cdef inline int run_call(const LayerWeights *weights, Call *call, char *memory) except -1:
-    """One call of B, T > 0 with `call_bytes` of scratch memory or, for NULL, its own."""
+    """One call of B, T > 0 with `call_bytes` of scratch memory or, for NULL, its thread's."""
     cdef lstm_f32_pass f32
     cdef lstm_f64_pass f64
     if weights.is_double:

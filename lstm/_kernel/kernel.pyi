@@ -38,6 +38,7 @@ class PackedWeights:
 
 def lanes(isa: str, dtype: str) -> int: ...
 def tile_limits(isa: str, dtype: str) -> tuple[int, int, int]: ...
+def release_scratch() -> int: ...
 def floating_point_mode() -> int: ...
 def enter_default_mode() -> int: ...
 def restore_mode(found: int) -> None: ...
@@ -66,6 +67,15 @@ class StepScratch:
         self,
         cells: object,
         x: object,
+        h: np.ndarray,
+        C: np.ndarray,
+        out: object,
+        single: bool,
+    ) -> np.ndarray | None: ...
+    def run(
+        self,
+        cells: object,
+        X: object,
         h: np.ndarray,
         C: np.ndarray,
         out: object,

@@ -16,38 +16,13 @@ cimport cython
 cimport numpy as cnp
 from libc.math cimport INFINITY
 from libc.stdint cimport uint64_t
-from libc.stdlib cimport free, malloc
-from libc.string cimport memmove, memset
+from libc.stdlib cimport free
 
 import os
 
 import numpy
 
-from .arrays cimport (
-    axis_of,
-    bytes_of,
-    copy_of,
-    data_of,
-    first_state,
-    has_length,
-    has_shape,
-    is_contiguous_of,
-    is_state,
-    is_writeable,
-    output_of,
-    overlap,
-    rank_of,
-)
-from .call cimport (
-    Call,
-    Rows,
-    call_bytes,
-    check_call,
-    forward_typed,
-    no_memory,
-    run_call,
-    step_call,
-)
+from .call cimport check_call, forward_typed
 from .layer_weights cimport (
     LayerWeights,
     address_of,
@@ -70,13 +45,19 @@ from .micro_kernels cimport (
 )
 from .signals cimport lstm_guard, lstm_guard_enter, lstm_guard_leave, lstm_guard_setup
 from .single_tiles cimport check_tile, map_typed, tile_typed
+from .stacks cimport MOST_LAYERS, Stack, stack_sequence, stack_step
+from .streams cimport StreamMemory, stream_run, stream_step
+
+
+cdef extern from "scratch.h" nogil:
+    int lstm_scratch_setup()
+    size_t lstm_scratch_release()
+
 
 cnp.import_array()
 lstm_guard_setup()
-
-cdef enum:
-    # Multiply-adds of a gate above which a step of a stream runs on a copy of its state and hears signals.
-    LONG_STEP = 1 << 28
+if lstm_scratch_setup() < 0:
+    raise ImportError("the system has no thread key left for the kernel's scratch memory")
 
 
 def _isa_names(supported):
@@ -127,6 +108,11 @@ def tile_limits(isa, dtype):
         f64 = lstm_isa_at(isa_index(isa)).f64
         return f64.lanes, f64.row_tile, f64.panel_tile
     raise ValueError(f"dtype is {dtype!r}, but must be 'float32' or 'float64'")
+
+
+def release_scratch():
+    """Free the scratch memory that threads keep for their next call; returns how many bytes that were."""
+    return lstm_scratch_release()
 
 
 def floating_point_mode():
@@ -244,36 +230,17 @@ def forward_sequence(
         forward_typed[float](&weights.layer, X, h, C, Y, lengths, order, reverse, trace)
 
 
-cdef inline ptrdiff_t layers_of(object cells) noexcept:
-    """Layers of a stack of one direction in native code; 0 if it is something else."""
-    if type(cells) is not tuple or len(<tuple>cells) == 0 or type((<tuple>cells)[0]) is not PackedWeights:
-        return 0
-    return len(<tuple>cells)
-
-
-cdef inline const LayerWeights *weights_of(object cells, ptrdiff_t layer) noexcept:
-    """Of one layer, as long as `cells` is held."""
-    return &(<PackedWeights>(<tuple>cells)[layer]).layer
-
-
-cdef void *run_layers(
-    object cells, ptrdiff_t rows, void *x, void *h, void *C, char *memory
-) except? NULL:
-    """One step of every layer: x (B, I), h (L, B, O), C (L, B, H) in and out; returns the last layer's h."""
-    cdef const LayerWeights *weights
-    cdef ptrdiff_t layer, size
-    cdef Call call
-    for layer in range(len(<tuple>cells)):
-        weights = weights_of(cells, layer)
-        size = sizeof(double) if weights.is_double else sizeof(float)
-        call = step_call(
-            weights, rows, x,
-            <char *>h + layer * rows * weights.state_size * size,
-            <char *>C + layer * rows * weights.hidden_size * size,
-        )
-        run_call(weights, &call, memory)
-        x = call.h
-    return x
+cdef bint stack_of(object cells, Stack *stack) noexcept:
+    """Fill in a stack of one direction in native code, good while `cells` is held; False if it is none."""
+    cdef ptrdiff_t layer
+    if type(cells) is not tuple or not 1 <= len(<tuple>cells) <= MOST_LAYERS:
+        return False
+    if type((<tuple>cells)[0]) is not PackedWeights:
+        return False
+    stack.layers = len(<tuple>cells)
+    for layer in range(stack.layers):
+        stack.weights[layer] = &(<PackedWeights>(<tuple>cells)[layer]).layer
+    return True
 
 
 def merge_directions(outputs, backward, merge):
@@ -293,145 +260,70 @@ def everyday_step(cells, x, h_prev, C_prev):
     `cells` are the layers of a stack of one direction. Everyday are contiguous arrays of the net's dtype that
     fit; `LSTM.forward` takes all other calls, and all errors, through its checks.
     """
-    cdef const LayerWeights *weights
-    cdef ptrdiff_t rows
-    cdef ptrdiff_t layers = layers_of(cells)
-    cdef bint batched
-    if layers == 0:
-        return None
-    weights = weights_of(cells, 0)
-    if not is_contiguous_of(x, weights):
-        return None
-    batched = not (has_length(x, weights.input_size) or has_shape(x, weights.input_size, 1))
-    rows = 1 if not batched else axis_of(x, 0) if rank_of(x) == 2 else 0
-    if (
-        rows == 0
-        or (batched and axis_of(x, 1) != weights.input_size)
-        or not is_state(h_prev, weights, weights.state_size, layers, rows, batched, True)
-        or not is_state(C_prev, weights, weights.hidden_size, layers, rows, batched, True)
-    ):
-        return None
-    h = copy_of(h_prev)
-    C = copy_of(C_prev)
-    run_layers(cells, rows, data_of(x), data_of(h), data_of(C), NULL)
-    return h, C
+    cdef Stack stack
+    return stack_step(&stack, x, h_prev, C_prev) if stack_of(cells, &stack) else None
 
 
 def everyday_sequence(cells, X, h0, C0, out, bint reverse):
-    """X (T, I) or (B, T, I), states of one layer, (1, O) or (1, B, O), or None: Y, h_n, C_n; or None.
+    """X (T, I) or (B, T, I), states (L, O) or (L, B, O), or None: Y, h_n, C_n; or None.
 
     For `LSTM.forward_sequence` what `everyday_step` is for one step.
     """
-    cdef const LayerWeights *weights
-    cdef cnp.npy_intp shape[3]
-    cdef ptrdiff_t rows, time
-    cdef int rank
-    cdef bint batched
-    cdef Call call
-    if layers_of(cells) != 1:
-        return None
-    weights = weights_of(cells, 0)
-    if not is_contiguous_of(X, weights) or bytes_of(X) == 0:
-        return None
-    rank = rank_of(X)
-    if rank not in (2, 3) or axis_of(X, rank - 1) != weights.input_size:
-        return None
-    batched = rank == 3
-    rows = axis_of(X, 0) if batched else 1
-    time = axis_of(X, rank - 2)
-    shape[0], shape[1], shape[2] = rows, time, weights.state_size
-    h = first_state(h0, weights, weights.state_size, rows, batched)
-    C = first_state(C0, weights, weights.hidden_size, rows, batched)
-    Y = output_of(out, weights, rank, &shape[3 - rank])
-    if h is None or C is None or Y is None or (out is not None and overlap(Y, X)):
-        return None
-    memset(&call, 0, sizeof(call))
-    call.batch, call.time, call.reverse = rows, time, reverse
-    call.X = Rows(data_of(X), time * weights.input_size, weights.input_size)
-    call.Y = Rows(data_of(Y), time * weights.state_size, weights.state_size)
-    call.h, call.C = data_of(h), data_of(C)
-    run_call(weights, &call, NULL)
-    return Y, h, C
+    cdef Stack stack
+    return stack_sequence(&stack, X, h0, C0, out, reverse) if stack_of(cells, &stack) else None
 
 
 @cython.final
 cdef class StepScratch:
-    """The scratch memory of one time step of B rows, for a `Stream`."""
-    cdef char *memory
+    """The memory of a `Stream` of B rows, and the guard that lets one thread at a time work on it."""
+    cdef StreamMemory memory
     cdef lstm_guard guard
-    cdef ptrdiff_t rows
     cdef object cells
 
     def __cinit__(self):
-        self.memory = NULL
+        self.memory.input = NULL
         self.guard = 0
 
     def __dealloc__(self):
-        free(self.memory)
+        free(self.memory.input)
 
     def __reduce__(self):
         raise TypeError("the scratch memory of a stream cannot be pickled")
 
-    cdef int use(self, tuple cells, ptrdiff_t rows) except -1:
-        """Make the memory fit these layers."""
-        cdef size_t size = 0
-        cdef char *memory
-        cdef const LayerWeights *weights
-        cdef ptrdiff_t layer
-        cdef Call call
-        for layer in range(len(cells)):
-            weights = weights_of(cells, layer)
-            call = step_call(weights, rows, NULL, NULL, NULL)
-            size = max(size, call_bytes(weights, &call))
-        memory = <char *>malloc(size)
-        if memory is NULL:
-            no_memory(weights_of(cells, 0), rows)
-        free(self.memory)
-        self.memory = memory
-        self.cells = cells
-        self.rows = rows
-        return 0
+    cdef bint use(self, cells) noexcept:
+        """Compute with these layers; False if they are no stack of one direction."""
+        if cells is self.cells:
+            return True
+        self.cells = None
+        self.memory.rows = 0
+        if stack_of(cells, &self.memory.stack):
+            self.cells = cells
+        return self.cells is not None
 
     def step(self, cells, x, h, C, out, bint single):
         """x (B, I), h (L, B, O) and C (L, B, H) in and out, out (B, O) or None: out, or a new one.
 
-        `single` takes x (I,) and gives out (O,) instead, for B = 1. None if this is not an everyday call:
-        nothing has been done then.
+        `single` takes x (I,) and gives out (O,) instead, for B = 1. x may be a contiguous array of any real
+        dtype but float16 and longdouble or, if `single`, a list or tuple of floats and ints. None if this is
+        not an everyday call: nothing has been done then.
         """
-        cdef const LayerWeights *weights
-        cdef cnp.npy_intp shape[2]
-        cdef ptrdiff_t rows
-        cdef ptrdiff_t layers = layers_of(cells)
-        cdef void *hidden
-        if layers == 0:
-            return None
-        weights = weights_of(cells, 0)
-        if not is_contiguous_of(x, weights):
-            return None
-        rows = 1 if single else axis_of(x, 0) if rank_of(x) == 2 else 0
-        if (
-            rows == 0
-            or not (has_length(x, weights.input_size) if single else has_shape(x, rows, weights.input_size))
-            or not is_state(h, weights, weights.state_size, layers, rows, True, False)
-            or not is_state(C, weights, weights.hidden_size, layers, rows, True, False)
-            or not (is_writeable(h) and is_writeable(C))
-        ):
-            return None
-        if <double>rows * weights.hidden_size * (weights.input_size + weights.state_size) > LONG_STEP:
-            return None
-        shape[0], shape[1] = rows, weights.state_size
-        out = output_of(out, weights, 1 if single else 2, &shape[1] if single else &shape[0])
-        if out is None:
-            return None
         self.enter()
         try:
-            if cells is not self.cells or rows != self.rows:
-                self.use(cells, rows)
-            hidden = run_layers(cells, rows, data_of(x), data_of(h), data_of(C), self.memory)
-            memmove(data_of(out), hidden, bytes_of(out))
+            return stream_step(&self.memory, x, h, C, out, single) if self.use(cells) else None
         finally:
             lstm_guard_leave(&self.guard)
-        return out
+
+    def run(self, cells, X, h, C, out, bint single):
+        """X (B, T, I), h (L, B, O) and C (L, B, H) in and out, out (B, T, O) or None: out, or a new one.
+
+        `single` takes X (T, I) and gives out (T, O) instead, for B = 1; where I is 1, X may lack it. X is of
+        the net's dtype. None as by `step`.
+        """
+        self.enter()
+        try:
+            return stream_run(&self.memory, X, h, C, out, single) if self.use(cells) else None
+        finally:
+            lstm_guard_leave(&self.guard)
 
     cdef int enter(self) except -1:
         """Keep other threads out; RuntimeError if one is at work."""

@@ -147,7 +147,7 @@ def test_importing_takes_numpy_alone() -> None:
 
 def test_the_public_names() -> None:
     classes = {"LSTM", "FormatError", "Gradients", "Stream", "Tape"}
-    functions = {"check_gradients", "load", "show_config", "tensors"}
+    functions = {"check_gradients", "load", "release_memory", "show_config", "tensors"}
     assert set(lstm.__all__) == {*classes, *functions, "__version__"}
     for name in lstm.__all__:
         assert hasattr(lstm, name)

@@ -1,0 +1,131 @@
+/* Scratch memory by thread: a block that waits for the next call, freed on request, at the thread's end and in
+ * a forked child. */
+#include "scratch.h"
+#include "lstm_kernels.h" /* refuses -ffast-math, as for all of the kernel */
+
+#include <pthread.h>
+#include <stdlib.h>
+
+/* What stands before the memory that is handed out. */
+typedef struct {
+    size_t size;
+    char rest[LSTM_CACHE_LINE - sizeof(size_t)];
+} block_head;
+
+/* One thread's place: `waiting` is its block, or NULL while a call works on it. */
+typedef struct place {
+    block_head *waiting;
+    struct place *next;
+    struct place *previous;
+} place;
+
+static pthread_key_t key;
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* guards the list, not what a place holds */
+static place *places;
+
+static block_head *exchange(place *of, block_head *block) {
+    return __atomic_exchange_n(&of->waiting, block, __ATOMIC_ACQ_REL);
+}
+
+static size_t empty(place *of) {
+    block_head *const block = exchange(of, NULL);
+    const size_t size = block == NULL ? 0 : block->size;
+    free(block);
+    return size;
+}
+
+static place *new_place(void) {
+    place *const mine = calloc(1, sizeof *mine);
+    if (mine == NULL || pthread_setspecific(key, mine) != 0) {
+        free(mine);
+        return NULL;
+    }
+    pthread_mutex_lock(&lock);
+    mine->next = places;
+    if (places != NULL) {
+        places->previous = mine;
+    }
+    places = mine;
+    pthread_mutex_unlock(&lock);
+    return mine;
+}
+
+static void remove_place(void *ending) {
+    place *const mine = ending;
+    pthread_mutex_lock(&lock);
+    if (mine->next != NULL) {
+        mine->next->previous = mine->previous;
+    }
+    if (mine->previous != NULL) {
+        mine->previous->next = mine->next;
+    } else {
+        places = mine->next;
+    }
+    pthread_mutex_unlock(&lock);
+    empty(mine);
+    free(mine);
+}
+
+static void before_fork(void) { pthread_mutex_lock(&lock); }
+
+static void after_fork(void) { pthread_mutex_unlock(&lock); }
+
+/* A child starts with nothing kept. The places of its parent's other threads are of no use to it. */
+static void begin_child(void) {
+    place *const mine = pthread_getspecific(key);
+    while (places != NULL) {
+        place *const next = places->next;
+        empty(places);
+        if (places != mine) {
+            free(places);
+        }
+        places = next;
+    }
+    if (mine != NULL) {
+        mine->next = mine->previous = NULL;
+        places = mine;
+    }
+    pthread_mutex_unlock(&lock);
+}
+
+int lstm_scratch_setup(void) {
+    if (pthread_key_create(&key, remove_place) != 0) {
+        return -1;
+    }
+    return pthread_atfork(before_fork, after_fork, begin_child) == 0 ? 0 : -1;
+}
+
+void *lstm_scratch_take(size_t size) {
+    place *const mine = pthread_getspecific(key);
+    block_head *block = mine == NULL ? NULL : exchange(mine, NULL);
+    if (block == NULL || block->size < size) {
+        free(block);
+        block = malloc(sizeof *block + size);
+        if (block == NULL) {
+            return NULL;
+        }
+        block->size = size;
+    }
+    return block + 1;
+}
+
+void lstm_scratch_give(void *memory) {
+    block_head *const block = (block_head *)memory - 1;
+    place *mine = pthread_getspecific(key);
+    if (block->size > LSTM_SCRATCH_KEPT) {
+        free(block);
+        return;
+    }
+    mine = mine == NULL ? new_place() : mine;
+    free(mine == NULL ? block : exchange(mine, block));
+}
+
+size_t lstm_scratch_release(void) {
+    size_t size = 0;
+    pthread_mutex_lock(&lock);
+    for (place *one = places; one != NULL; one = one->next) {
+        size += empty(one);
+    }
+    pthread_mutex_unlock(&lock);
+    return size;
+}
