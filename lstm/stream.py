@@ -120,7 +120,8 @@ class Stream:
             (I,) or, for a stream of a batch, (B, I).
         out : numpy.ndarray, optional
             Where h is written: of the net's dtype, (O,) or (B, O). With it, and `x` a contiguous
-            array of the net's dtype, no memory is allocated.
+            array of a real dtype or, for (I,), a list or tuple of Python's numbers, no memory is
+            allocated.
 
         Returns
         -------
@@ -155,32 +156,60 @@ class Stream:
         self._guard.alone(self._advance, array, None, y)
         return y
 
-    def run(self, X: ArrayLike) -> np.ndarray:
+    def run(self, X: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
         """Advance by a chunk of time steps.
 
         Parameters
         ----------
         X : array_like
-            (T, I) or, for a stream of a batch, (B, T, I).
+            (T, I) or, for a stream of a batch, (B, T, I); where I = 1 also without that axis: (T,) or (B, T).
+        out : numpy.ndarray, optional
+            Where the outputs are written: of the net's dtype, (T, O) or (B, T, O). With it, and `X` a
+            contiguous array of the net's dtype, no memory is allocated that is not kept for the next chunk.
 
         Returns
         -------
         numpy.ndarray
-            h of the last layer at every step, (T, O) or (B, T, O).
+            h of the last layer at every step, (T, O) or (B, T, O); `out` itself where that was given.
 
         Raises
         ------
         ValueError
-            Where the shape does not fit; the state is then unchanged.
+            Where a shape does not fit, or `out` cannot be written; the state is then unchanged.
         TypeError
-            Where the dtype is not real.
+            Where a dtype is not real, or that of `out` is not the net's.
+        RuntimeError
+            Where another thread is in the middle of a step of this stream.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from lstm import LSTM
+        >>> stream = LSTM(1, 8, rng=0).stream()
+        >>> samples, out = np.zeros(64), np.empty((64, 8))
+        >>> stream.run(samples, out) is out
+        True
         """
+        if self._scratch is not None:
+            Y = self._scratch.run(self._net.cells, X, self._h, self._C, out, self._batch_size is None)
+            if Y is not None:
+                return Y
+        return self._checked_run(X, out)
+
+    def _checked_run(self, X: ArrayLike, out: np.ndarray | None) -> np.ndarray:
+        """`run` for any array that is allowed, and its errors for those that are not."""
         net = self._net
         array = states.stream_input("X", X, self._batch_size, net.architecture.input_size)
         Y = np.empty((*array.shape[:2], net.architecture.state_size), net.dtype)
-        result = Y[0] if self._batch_size is None else Y
+        shape = Y.shape[1:] if self._batch_size is None else Y.shape
+        if out is not None:
+            states.check_out(out, shape, net.dtype)
+        result = Y.reshape(shape)
         self._guard.alone(self._advance, array, Y, None)
-        return result
+        if out is None:
+            return result
+        out[...] = result
+        return out
 
     def _advance(self, X: np.ndarray, Y: np.ndarray | None, last: np.ndarray | None) -> None:
         """X (B, T, I); Y (B, T, O) and the last h, (O,) or (B, O), where they are wanted.

@@ -57,14 +57,20 @@ def sequence_input(X: ArrayLike, size: int) -> Input:
 
 
 def stream_input(name: str, value: ArrayLike, batch: int | None, size: int) -> np.ndarray:
-    """(B, T, I) from x (I,) or X (T, I), for a stream of a batch (B, I) or (B, T, I); `name` is x or X."""
+    """(B, T, I) from x (I,) or X (T, I), for a stream of a batch (B, I) or (B, T, I); `name` is x or X.
+
+    X of one feature a step may lack the axis of features.
+    """
     array = real_array(name, value)
     rows = () if batch is None else (batch,)
-    time = () if name == "x" else array.shape[-2:-1]
-    if array.shape != (*rows, *time, size) or len(time) != (name == "X"):
-        expected = ", ".join([*map(str, rows), *(["time"] if name == "X" else []), str(size)])
-        comma = "," if "," not in expected else ""
-        raise ValueError(f"{name} has shape {array.shape}, but this stream takes ({expected}{comma})")
+    is_chunk = name == "X"
+    features = () if is_chunk and size == 1 and array.ndim == len(rows) + 1 else (size,)
+    time = array.shape[len(rows) : len(rows) + 1] if is_chunk else ()
+    if array.shape != (*rows, *time, *features) or len(time) != is_chunk:
+        wanted = ", ".join([*map(str, rows), *(["time"] if is_chunk else [])])
+        forms = [", ".join(filter(None, [wanted, str(size)]))] + [wanted] * (is_chunk and size == 1)
+        expected = " or ".join(f"({form}{'' if ',' in form else ','})" for form in forms)
+        raise ValueError(f"{name} has shape {array.shape}, but this stream takes {expected}")
     return array.reshape(1 if batch is None else batch, *(time or (1,)), size)
 
 
