@@ -190,7 +190,7 @@ def test_external_data_is_read_where_asked_for(capsys: pytest.CaptureFixture[str
     assert run(capsys, "compare", path, "--external-data")[0] == 0
 
 
-def test_notes_on_a_net(capsys: pytest.CaptureFixture[str]) -> None:
+def test_notes_on_a_tflite_net(capsys: pytest.CaptureFixture[str]) -> None:
     """What a user should know of it is told with it, however it was picked."""
     pytest.importorskip("tflite")
     path = DATA / "tflite" / "int8.tflite"
