@@ -152,7 +152,7 @@ def file_of(does: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             "there is no memory to read entry 'layers/lstm/cell/vars/0'",
         ),
         ("sys.exit(3)", ImportError, "ended with status 3"),
-        ("os.kill(os.getpid(), signal.SIGSEGV)", FormatError, "damaged.*ended by signal 11"),
+        ("os.kill(os.getpid(), signal.SIGABRT)", FormatError, "damaged.*ended by signal 6"),
     ],
 )
 def test_what_the_process_says_of_memory(
