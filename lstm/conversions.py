@@ -177,8 +177,9 @@ class Conversions:
         external_data : bool
             Whether weights may be read from other files: regular ones in the folder of the model.
         initial_states : {"raise", "drop"}
-            What to do with constant initial states that are not zero, and constant lengths: raise, or
-            leave them to the calls of the net; `lstm.tensors` gives them.
+            What to do with initial states that are neither zero nor inputs of the model (constants,
+            computed ones, those of another LSTM), and with constant lengths: raise, or leave them to
+            the calls of the net; `lstm.tensors` gives the constants.
         dtype, backend
             As for `from_state_dict`.
 

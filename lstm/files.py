@@ -52,8 +52,8 @@ def load(
     external_data : bool
         Whether values of an .onnx file may be read from other files in its folder.
     initial_states : {"raise", "drop"}
-        What to do with constant initial states and lengths of an .onnx file, as for `LSTM.from_onnx`,
-        and with initial states of a .tflite file that are not zero or that another operator computes.
+        What to do with initial states and lengths that an .onnx file has, as for `LSTM.from_onnx`, and
+        with initial states of a .tflite file that are not zero or that another operator computes.
     activations, reverse, merge : optional
         As for `LSTM`: what a state dict in an .npz or .safetensors file does not tell. A file that
         `LSTM.save` wrote stores them, and raises if they are others.

@@ -42,13 +42,13 @@ EXPANDED = [helper.make_node("Expand", ["start", "shape"], ["h"])]
             [],
             {"h": ONE, "c": ZERO, "lengths": LENGTHS},
             (),
-            ["initial_h is a constant, 'h', and left out", "sequence_lens is a constant, 'lengths'"],
+            ["initial_h is a constant and left out, 'h'", "sequence_lens is a constant and left out,"],
         ),
         (
             EXPANDED,
             {"start": ONE[:, :1], "c": ZERO},
             ("shape", "lengths"),
-            ["initial_h is a constant, 'start', and", "sequence_lens is the model's input"],
+            ["initial_h is a constant and left out, 'start'", "sequence_lens is the model's input"],
         ),
         (
             EXPANDED,
@@ -60,7 +60,7 @@ EXPANDED = [helper.make_node("Expand", ["start", "shape"], ["h"])]
             [helper.make_node("Relu", ["X"], ["h"])],
             {"c": ONE},
             ("lengths",),
-            ["initial_h is computed by the model, 'h'", "initial_c is a constant, 'c'", "sequence_lens is"],
+            ["initial_h is computed by the model, 'h'", "initial_c is a constant and", "sequence_lens is"],
         ),
     ],
 )  # fmt: skip

@@ -189,6 +189,9 @@ def test_a_layer_that_starts_from_another_one_s_states(source: str) -> None:
     with pytest.raises(FormatError, match="'decoder' takes its initial_h from another LSTM"):
         LSTM.from_onnx(whole)
     assert LSTM.from_onnx(whole, "encoder").hidden_size == H
+    with pytest.raises(FormatError, match="has initial_h 'state' that another LSTM gives"):
+        LSTM.from_onnx(whole, "decoder")
+    assert LSTM.from_onnx(whole, "decoder", initial_states="drop").hidden_size == H
 
 
 STATES = np.random.default_rng(5).uniform(-1, 1, (1, 2, H)).astype(np.float32)
@@ -228,6 +231,74 @@ def test_constants_that_a_net_takes_from_its_caller(name: str, expanded: bool) -
     for wrong, error in ((None, TypeError), ("keep", ValueError)):
         with pytest.raises(error, match="initial_states is"):
             LSTM.from_onnx(made(values), initial_states=wrong)  # type: ignore[arg-type]
+
+
+def node_of(operator: str, inputs: str, **attributes: Any) -> Any:
+    return helper.make_node(operator, inputs.split(), ["state"], **attributes)
+
+
+SOME, NOTHING = STATES[:, :1], np.zeros((1, 1, H), np.float32)
+# The node that makes the state of a constant `given` (1, 1, H), of X or of an input; and further constants.
+MADE: dict[str, tuple[Any, dict[str, np.ndarray]]] = {
+    "repeated": (node_of("Tile", "given repeats"), {"repeats": np.array([1, 2, 1])}),
+    "repeated to a batch of the call": (node_of("Tile", "given batch"), {}),
+    "added to zeros": (node_of("Add", "zeros given"), {"zeros": np.zeros((1, 2, H), np.float32)}),
+    "multiplied": (node_of("Mul", "ones given"), {"ones": np.ones((1, 2, H), np.float32)}),
+    "through a layer": (node_of("MatMul", "given square"), {"square": np.eye(H, dtype=np.float32)}),
+    "bounded": (node_of("Tanh", "given"), {}),
+    "chosen": (node_of("Where", "yes given zeros"), {"yes": np.array(True), "zeros": NOTHING}),
+    "beside zeros": (node_of("Concat", "zeros given", axis=1), {"zeros": NOTHING}),
+    "of another model": (node_of("Gather", "given places", axis=1), {"places": np.array([0, 0])}),
+}
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_states_that_the_model_makes_of_constants(name: str) -> None:
+    """Whatever operators they come through: zeros stay zeros, anything else is asked for."""
+    node, constants = MADE[name]
+    lstm_node = helper.make_node("LSTM", ["X", "W", "R", "B", "", "state"], ["Y"], name="node", hidden_size=H)
+
+    def made(given: np.ndarray) -> Any:
+        whole = model([node, lstm_node], {**weights(), "given": given, **constants})
+        whole.graph.input.append(helper.make_tensor_value_info("batch", onnx.TensorProto.INT64, [3]))
+        return whole
+
+    with pytest.raises(FormatError, match=r"constant initial_h 'state' .*'given'.* of lstm\.tensors\(path\)"):
+        LSTM.from_onnx(made(SOME))
+    assert repr(LSTM.from_onnx(made(NOTHING))) == repr(LSTM.from_onnx(made(SOME), initial_states="drop"))
+
+
+def test_states_that_the_model_computes() -> None:
+    """Of its inputs, by more than moves; an input itself, however turned and cut, is the caller's."""
+    lstm_node = helper.make_node("LSTM", ["X", "W", "R", "B", "", "state"], ["Y"], name="node", hidden_size=H)
+    cut = {"one": np.array([1]), "two": np.array([2]), "zero": np.array([0])}
+    for nodes, is_computed in (
+        ([node_of("Tanh", "given")], True),
+        ([node_of("ReduceSum", "X")], True),
+        ([node_of("RandomNormal", "", shape=[1, 2, H])], True),
+        ([node_of("Cast", "given", to=1)], False),
+        ([node_of("Transpose", "given", perm=[1, 0, 2])], False),
+        ([node_of("Slice", "given one two zero")], False),
+        ([node_of("Concat", "given given", axis=1)], False),
+        ([node_of("Split", "given", axis=0)], False),
+    ):
+        whole = model([*nodes, lstm_node], {**weights(), **cut})
+        whole.graph.input.append(helper.make_tensor_value_info("given", onnx.TensorProto.FLOAT, None))
+        if is_computed:
+            with pytest.raises(FormatError, match="initial_h 'state' that the model computes") as caught:
+                LSTM.from_onnx(whole)
+            assert 'initial_states="drop", and give h0= at every call' in str(caught.value)
+            assert LSTM.from_onnx(whole, initial_states="drop").hidden_size == H
+        else:
+            assert LSTM.from_onnx(whole).hidden_size == H
+
+
+def test_lengths_that_the_model_makes_of_constants() -> None:
+    lstm_node = helper.make_node("LSTM", ["X", "W", "R", "B", "state"], ["Y"], name="node", hidden_size=H)
+    made = node_of("Add", "given given")
+    given = {"given": np.array([1.5, 1.0], np.float32)}
+    with pytest.raises(FormatError, match="has constant sequence_lens 'state'"):
+        LSTM.from_onnx(model([made, lstm_node], {**weights(), **given}))
 
 
 @pytest.mark.parametrize("shape", [(1, 2, H + 1), (2, 2, H), (2, H)])

@@ -28,7 +28,7 @@ def read(
 ) -> Parts:
     """The net of the LSTM nodes of a model, a path or a ModelProto, or of the one that `node` picks.
 
-    Constant states and lengths that change what it computes raise, unless `initial_states` is "drop".
+    States and lengths of the model that change what it computes raise, unless `initial_states` is "drop".
     """
     check_choice(initial_states)
     if node is not None and (isinstance(node, bool) or not isinstance(node, int | str)):

@@ -8,14 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
-
 from ..errors import FormatError
 from ..option_names import option
 from .constants import Constants, Place, producer
-from .model import ExternalDataError, NodeSite, Scope
+from .model import NodeSite
 from .node import Attributes, inputs
-from .stack import depends_on_lstm, sources
+from .origins import constant, depends_on_constants, depends_on_lstm, origin_of
+from .stack import sources
 
 CHOICES = ("raise", "drop")
 STATES = {"initial_h": "h0", "initial_c": "C0"}
@@ -32,30 +31,44 @@ def check_choice(initial_states: Any) -> None:
 def check_states(
     where: str, site: NodeSite, attributes: Attributes, H: int, constants: Constants, initial_states: str
 ) -> None:
-    """FormatError for constant states or lengths that change what the node computes, or that do not fit it.
+    """FormatError for states or lengths that change what the node computes, or that do not fit it.
 
     Those that do not change it are dropped: zeros, and what the caller of the model gives.
     """
     named = inputs(where, site)
+    drop = option("initial_states", "drop")
     for name, argument in STATES.items():
         if name not in named:
             continue
-        whole = _constant(constants, (site.scope, named[name]))
+        whole = constant(constants, (site.scope, named[name]))
         if whole is not None:
             _check_shape(where, name, whole.shape, attributes, H)
-        if initial_states == "raise" and _is_not_zero(site.scope, named[name], whole, constants):
-            raise FormatError(
-                f"{where} has constant {name} {named[name]!r} that is not zero, which a net takes from its "
-                f"caller: load it with {option('initial_states', 'drop')}, and give {option(argument)} at "
-                "every call, as lstm.tensors(path) has it"
-            )
+        if initial_states == "drop":
+            continue
+        origin = origin_of(site.scope, named[name], constants)
+        if origin.kind in ("zero", "input"):
+            continue
+        if origin.kind == "constant":
+            what = f"constant {name} {named[name]!r} that is not zero"
+            values = f", from {origin} of lstm.tensors(path)"
+        else:
+            maker = "another LSTM gives" if origin.kind == "lstm" else "the model computes"
+            what, values = f"{name} {named[name]!r} that {maker}", ""
+        raise FormatError(
+            f"{where} has {what}, which a net takes from its caller: load it with {drop}, and give "
+            f"{option(argument)} at every call{values}"
+        )
     lengths = named.get("sequence_lens")
-    if initial_states == "raise" and lengths and _constant(constants, (site.scope, lengths)) is not None:
+    if initial_states == "raise" and lengths and _is_constant(constants, (site.scope, lengths)):
         raise FormatError(
             f"{where} has constant sequence_lens {lengths!r}, which a net takes from its caller: load it "
-            f"with {option('initial_states', 'drop')}, and give {option('lengths')} at every call, as "
-            "lstm.tensors(path) has them"
+            f"with {drop}, and give {option('lengths')} at every call, as lstm.tensors(path) has them"
         )
+
+
+def _is_constant(constants: Constants, place: Place) -> bool:
+    """Whether lengths are the same for every input."""
+    return constant(constants, place) is not None or depends_on_constants(*place)
 
 
 def check_layer_states(above: NodeSite) -> None:
@@ -71,14 +84,15 @@ def state_notes(site: NodeSite, constants: Constants) -> Iterator[str]:
     for name, argument in {**STATES, "sequence_lens": "lengths"}.items():
         if name not in named:
             continue
-        for place, value in _sources(site.scope, named[name], constants):
-            if value is not None and (name == "sequence_lens" or np.any(value)):
-                yield f"{name} is a constant, {place[1]!r}, and left out; it is given as {option(argument)}"
-            elif value is None:
-                found = place[0].find(place[1])
-                is_input = found is not None and found[1].kind == "input"
-                what = "the model's input" if is_input else "computed by the model,"
-                yield f"{name} is {what} {place[1]!r}; it is given as {option(argument)}"
+        origin = origin_of(site.scope, named[name], constants)
+        words = {
+            "input": "is the model's input",
+            "constant": "is a constant and left out,",
+            "lstm": "is what another LSTM gives,",
+            "computed": "is computed by the model,",
+        }
+        if origin.kind in words:
+            yield f"{name} {words[origin.kind]} {origin}; it is given as {option(argument)}"
 
 
 def weight_notes(site: NodeSite) -> Iterator[str]:
@@ -98,16 +112,6 @@ def weight_notes(site: NodeSite) -> Iterator[str]:
                 return
 
 
-def _constant(constants: Constants, place: Place) -> np.ndarray | None:
-    """The value of a constant, None for what is none."""
-    try:
-        return constants.value(*place)
-    except ExternalDataError:
-        raise
-    except FormatError:
-        return None
-
-
 def _check_shape(where: str, name: str, shape: tuple[int, ...], attributes: Attributes, H: int) -> None:
     """FormatError if states are not (D, B, H), or (B, D, H) in layout 1."""
     D = attributes.directions
@@ -115,20 +119,3 @@ def _check_shape(where: str, name: str, shape: tuple[int, ...], attributes: Attr
     if len(shape) != 3 or shape[axis] != D or shape[2] != H:
         expected = f"(batch, {D}, {H})" if attributes.layout else f"({D}, batch, {H})"
         raise FormatError(f"{where} has {name} of shape {shape}, but must have {expected}")
-
-
-def _is_not_zero(scope: Scope, name: str, whole: np.ndarray | None, constants: Constants) -> bool:
-    """Whether a value is a constant that is not zero, if need be expanded to a batch not known here."""
-    if whole is not None:
-        return bool(np.any(whole))
-    return any(value is not None and bool(np.any(value)) for _, value in _sources(scope, name, constants))
-
-
-def _sources(scope: Scope, name: str, constants: Constants) -> Iterator[tuple[Place, np.ndarray | None]]:
-    """Where a value comes from, through what rearranges it, with the values of constants."""
-    for place in sources(scope, name):
-        origin = producer(*place)
-        if origin is not None and origin[1].op_type == "ConstantOfShape":
-            yield place, constants.fill(origin[0], origin[1])
-        else:
-            yield place, _constant(constants, place)

@@ -140,6 +140,14 @@ def _expand(inputs: Inputs, attributes: Attributes, limit: int) -> np.ndarray:
     return np.broadcast_to(inputs[0], shape).copy()
 
 
+def _tile(inputs: Inputs, attributes: Attributes, limit: int) -> np.ndarray:
+    repeats = _integers(inputs[1])
+    if len(repeats) != inputs[0].ndim or min(repeats, default=1) < 0:
+        raise ValueError(f"it repeats an array of {inputs[0].ndim} axes {repeats[:8]} times")
+    _allow(limit, (inputs[0].size, *repeats), inputs[0].dtype)
+    return np.tile(inputs[0], repeats)
+
+
 def _constant_of_shape(inputs: Inputs, attributes: Attributes, limit: int) -> np.ndarray:
     shape, value = _integers(inputs[0]), attributes.get("value", np.zeros(1, np.float32))
     _allow(limit, shape, value.dtype)
@@ -241,6 +249,7 @@ OPERATORS: dict[str, Operator] = {
     "Slice": _operator(_slice, 5, "starts", "ends", "axes"),
     "Gather": _operator(_gather, 2, "axis"),
     "Expand": _operator(_expand, 2),
+    "Tile": _operator(_tile, 2),
     "ConstantOfShape": _operator(_constant_of_shape, 1, "value"),
     "Cast": _operator(_cast, 1, "to", "saturate"),
     "Add": _operator(_arithmetic(np.add), 2, "broadcast"),

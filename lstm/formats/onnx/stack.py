@@ -20,7 +20,6 @@ from .operators import OPERATORS
 
 # Pairs of T and B that no arrangement but the right one suits both of.
 SIZES = ((3, 2), (2, 5))
-MOST_PLACES = 10_000  # that a value may depend on, to be told of what
 LARGEST = 1 << 21  # elements; float32 has a number for each
 
 
@@ -83,26 +82,6 @@ def sources(scope: Scope, name: str, ends: Container[str] = ("ConstantOfShape",)
         else:
             sources.add((scope, node.output[output]))
     return sources
-
-
-def depends_on_lstm(scope: Scope, name: str) -> bool:
-    """Whether a value is computed from what an LSTM gives, by whatever operators."""
-    seen: set[Place] = set()
-    waiting = [(scope, name)]
-    while waiting:
-        place = waiting.pop()
-        if place in seen or not place[1]:
-            continue
-        if len(seen) > MOST_PLACES:
-            return True
-        seen.add(place)
-        origin = producer(*place)
-        if origin is not None:
-            if is_lstm(origin[1]):
-                return True
-            if origin[1].op_type not in ("Shape", "Size"):  # the same for any values
-                waiting += [(origin[0], one) for one in origin[1].input]
-    return False
 
 
 Layer = tuple[NodeSite, Attributes]
