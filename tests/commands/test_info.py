@@ -159,9 +159,8 @@ def test_a_number_is_a_name_first(capsys: pytest.CaptureFixture[str], tmp_path: 
     assert report["lstms"][0]["lstm"]["hidden_size"] == nets["encoder/lstm_0"].hidden_size
 
 
-@pytest.mark.usefixtures("quick")
-def test_notes_on_a_net(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    """What a user should know of it is told with it, however it was picked."""
+def test_notes_on_a_model_with_states(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """Of all its nodes, and of one."""
     needs("onnx")
     lstm.LSTM(3, 5, num_layers=2, rng=0).save(tmp_path / "net.onnx")
     notes = ["initial_h is the model's input 'h0'; it is given as --h0"]
@@ -173,11 +172,12 @@ def test_notes_on_a_net(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> N
     assert f"\nnote: {notes[0]}\nnote: {notes[1]}\n" in run(capsys, "info", tmp_path / "net.onnx")[1]
 
 
+@pytest.mark.usefixtures("quick")
 def test_external_data_is_read_where_asked_for(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     onnx = pytest.importorskip("onnx")
     net, path = net_of("deep"), saved(tmp_path, "deep", "onnx")
     onnx.save(onnx.load(path), path, save_as_external_data=True, size_threshold=0, location="net.data")
-    check_refusal(*run(capsys, "info", path), ["net.onnx", "external_data"])
+    check_refusal(*run(capsys, "info", path), ["net.onnx", "with --external-data"])
     status, report = run_json(capsys, "info", path, "--external-data")
     assert (status, len(report["lstms"])) == (0, 4)
     _, report = run_json(capsys, "info", path, "--external-data", "--node", "1")

@@ -15,6 +15,7 @@ from ...core.state_dict import from_state_dict
 from ...core.weights import Parts
 from .. import candidates
 from ..errors import FormatError
+from ..option_names import option
 from ..reading import open_plain
 from .bounded_json import array_of, parse
 from .layers import MOST_LISTED, Chain
@@ -100,7 +101,7 @@ def _state(name: str, layer: str | int | None) -> dict[str, np.ndarray]:
     beyond = isinstance(layer, int) and not -len(prefixes) <= layer < len(prefixes)
     if beyond or (layer is None and len(prefixes) > 1):
         listed = ", ".join(f"{prefix!r:.100}" for prefix in prefixes[:MOST_LISTED])
-        raise FormatError(f"{name} has {len(prefixes)} LSTMs, pick one by layer=: {listed}")
+        raise FormatError(f"{name} has {len(prefixes)} LSTMs, pick one by {option('layer')}: {listed}")
     prefix = prefixes[layer] if isinstance(layer, int) else layer
     try:
         found = candidates.find(shapes, prefix)

@@ -13,6 +13,7 @@ import numpy as np
 
 from ..archive import LONGEST_SHOWN
 from ..errors import FormatError
+from ..option_names import option
 from .model import Graph, Operator
 
 ONE, TWO = "UNIDIRECTIONAL_SEQUENCE_LSTM", "BIDIRECTIONAL_SEQUENCE_LSTM"
@@ -302,7 +303,8 @@ class Site:
         if (problem := self.foreign_states()) is not None:
             raise FormatError(
                 f"{self.where} {problem}, but a net takes states from its caller: load it with "
-                'initial_states="drop", and give h0= and C0= at every call'
+                f"{option('initial_states', 'drop')}, and give {option('h0')} and {option('C0')} at every "
+                "call"
             )
         for name, number in self._states():
             if not self.graph.has_data(number):
@@ -312,8 +314,8 @@ class Site:
                 stored = self.graph.tensor(number).name
                 raise FormatError(
                     f"{self.where} has constant {name} {stored!r:.{LONGEST_SHOWN}} that is not zero, which a "
-                    f'net takes from its caller: load it with initial_states="drop", and give {name}0= at '
-                    "every call, as lstm.tensors(path) has it"
+                    f"net takes from its caller: load it with {option('initial_states', 'drop')}, and give "
+                    f"{option(f'{name}0')} at every call, as lstm.tensors(path) has it"
                 )
 
     def _states(self) -> list[tuple[str, int]]:
