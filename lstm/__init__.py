@@ -19,7 +19,7 @@ except (ModuleNotFoundError, ValueError) as error:
 
 from .config import release_memory, show_config
 from .files import load, tensors
-from .formats import FormatError
+from .formats import FormatError, FormatWarning
 from .gradient_check import check_gradients
 from .model import LSTM
 from .stream import Stream
@@ -28,6 +28,7 @@ from .tape import Gradients, Tape
 __all__ = [
     "LSTM",
     "FormatError",
+    "FormatWarning",
     "Gradients",
     "Stream",
     "Tape",

@@ -11,7 +11,8 @@ import numpy as np
 
 from ..core.weights import Parts
 from . import pickles
-from .errors import FormatError, memory_errors
+from .errors import FormatError, FormatWarning, memory_errors
+from .untold import UNTOLD
 from .writing import replacing
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "WRITTEN",
     "Format",
     "FormatError",
+    "FormatWarning",
     "endings",
     "format_of",
     "read",
@@ -105,8 +107,6 @@ ONNX = Format(
     other_options=("external_data", "initial_states"),
     has_notes=True,
 )
-# What a bare state dict does not tell.
-UNTOLD = ("activations", "reverse", "merge")
 FORMATS = (
     Format("npz", (".npz",), is_written=True, other_options=("prefix", *UNTOLD)),
     Format(

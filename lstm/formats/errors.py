@@ -1,4 +1,4 @@
-"""The errors of files: one that cannot be read, and memory that has ended."""
+"""The errors of files: one that cannot be read, memory that has ended; the warning of one that does more."""
 
 from __future__ import annotations
 
@@ -18,6 +18,10 @@ class FormatError(ValueError):
         if len(message) > LONGEST_START + LONGEST_END:
             message = f"{message[:LONGEST_START]} ... {message[-LONGEST_END:]}"
         super().__init__(message)
+
+
+class FormatWarning(UserWarning):
+    """What a model does besides what the loaded net computes, such as dropout that is always on."""
 
 
 # What a library says in its own kind of error where it gets no memory.

@@ -15,6 +15,7 @@ from ..core.architecture import OPTIONS, Architecture
 from ..core.state_dict import from_state_dict
 from ..core.weights import Parts
 from .errors import FormatError
+from .untold import hold_to
 
 ENTRY = "lstm"
 VERSION = 1
@@ -89,10 +90,10 @@ def parts(
         except ValueError as error:
             raise FormatError(f"{path}: {error}") from error
     net = _with_entry(path, state, entry)
-    asked = net.architecture.with_options(**(options or {})).arguments()
-    for name in options or {}:
-        if asked[name] != (stored := net.architecture.arguments()[name]):
-            raise FormatError(f"{path} stores {name}={stored!r}, so {name}={asked[name]!r} does not apply")
+    try:
+        hold_to(net, options or {})
+    except ValueError as error:
+        raise FormatError(f"{path} {error}") from error
     return net
 
 

@@ -146,9 +146,10 @@ def test_importing_takes_numpy_alone() -> None:
 
 
 def test_the_public_names() -> None:
-    classes = {"LSTM", "FormatError", "Gradients", "Stream", "Tape"}
+    classes = {"LSTM", "FormatError", "FormatWarning", "Gradients", "Stream", "Tape"}
     functions = {"check_gradients", "load", "release_memory", "show_config", "tensors"}
     assert set(lstm.__all__) == {*classes, *functions, "__version__"}
     for name in lstm.__all__:
         assert hasattr(lstm, name)
     assert issubclass(FormatError, ValueError)
+    assert issubclass(lstm.FormatWarning, UserWarning)
