@@ -16,7 +16,7 @@ from typing import NoReturn
 
 from ._version import __version__
 from .commands import compare, convert, info, run
-from .commands.common import Parser, UnusableError
+from .commands.common import Parser, UnusableError, tell
 
 UNUSABLE = 2
 INTERRUPTED = 130  # as a shell reports SIGINT
@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             with _stopping_by_exception():
                 status = _run(argv)
         except UnusableError as error:
-            _report_error(str(error))
+            tell("error", str(error))
             status = UNUSABLE
         if sys.stdout is not None:
             sys.stdout.flush()
@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _discard_output()
         if isinstance(error, BrokenPipeError):
             return PIPE_CLOSED
-        _report_error(f"the output cannot be written: {error.strerror or error}")
+        tell("error", f"the output cannot be written: {error.strerror or error}")
         return UNUSABLE
     return status
 
@@ -84,15 +84,6 @@ def _stopping_by_exception() -> Iterator[None]:
 
 def _stop(number: int, frame: FrameType | None) -> NoReturn:
     sys.exit(128 + number)  # as a shell reports it
-
-
-def _report_error(message: str) -> None:
-    """One line on stderr; a message of several lines is advice followed by code."""
-    first, *code = [line.strip() for line in message.splitlines()] or [""]
-    line = f"lstm: error: {first} {'; '.join(code)}".rstrip()
-    if sys.stderr is not None:
-        with contextlib.suppress(OSError):
-            print("".join(c if c.isprintable() else ascii(c)[1:-1] for c in line), file=sys.stderr)
 
 
 def _discard_output() -> None:

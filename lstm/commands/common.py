@@ -7,11 +7,12 @@ import contextlib
 import json
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from ..core.architecture import MERGES
-from ..formats import FORMATS, UNTOLD
+from ..formats import FORMATS, UNTOLD, FormatWarning
 from ..formats.option_names import as_on_command_line
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def add_picks(parser: Parser) -> None:
         default="raise",
         help="drop initial states of an .onnx or .tflite file, and lengths, which are errors by default",
     )
-    group = parser.add_argument_group("what a bare state dict does not tell (.npz, .safetensors)")
+    group = parser.add_argument_group("what a state dict or a file of weights alone does not tell")
     group.add_argument(
         "--activations",
         type=_activations,
@@ -112,17 +113,37 @@ def refuse_options(arguments: argparse.Namespace) -> None:
 
 
 def load_net(path: str, arguments: argparse.Namespace) -> LSTM:
-    """The net of a file; UnusableError if there is none."""
+    """The net of a file, a warning about it being a line on stderr; UnusableError if there is none."""
     from .. import files
+
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always", FormatWarning)
+        net = read(lambda path: files.load(path, **picked_options(path, arguments)), path)
+    for one in said:
+        if issubclass(one.category, FormatWarning):
+            tell("warning", str(one.message))
+        else:
+            warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
+    return net
+
+
+def picked_options(path: str, arguments: argparse.Namespace) -> dict[str, Any]:
+    """What was given of the options of `lstm.load`, the pick as that takes it."""
     from ..formats.listing import pick_value
 
-    def load(path: str) -> LSTM:
-        options = load_options(arguments)
-        for name in options.keys() & PICKS.keys():
-            options[name] = pick_value(path, name, options[name])
-        return files.load(path, **options)
+    options = load_options(arguments)
+    for name in options.keys() & PICKS.keys():
+        options[name] = pick_value(path, name, options[name])
+    return options
 
-    return read(load, path)
+
+def tell(kind: str, message: str) -> None:
+    """One line on stderr; a message of several lines is advice followed by code."""
+    first, *code = [line.strip() for line in message.splitlines()] or [""]
+    line = f"lstm: {kind}: {first} {'; '.join(code)}".rstrip()
+    if sys.stderr is not None:
+        with contextlib.suppress(OSError):
+            print("".join(c if c.isprintable() else ascii(c)[1:-1] for c in line), file=sys.stderr)
 
 
 def read(read: Callable[[str], Read], path: str) -> Read:

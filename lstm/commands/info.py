@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import warnings
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .common import (
@@ -12,8 +13,8 @@ from .common import (
     add_command,
     add_json,
     add_picks,
-    load_net,
     load_options,
+    picked_options,
     read,
     refuse_options,
     write,
@@ -84,11 +85,9 @@ def run(arguments: argparse.Namespace) -> int:
 def _lstms(path: str, arguments: argparse.Namespace) -> tuple[list[LSTMReport], int]:
     """The LSTM picked, or those of the file, and how many more it has; UnusableError if none loads."""
     options = load_options(arguments)
-    for name in options.keys() & PICKS.keys():
-        report = _net_report(load_net(path, arguments))
-        return [
-            LSTMReport(name, options[name], None, report, read(lambda path: _notes(path, options), path))
-        ], 0
+    if picked := next(iter(options.keys() & PICKS.keys()), None):
+        value = options[picked]
+        return [read(lambda path: _report(path, picked, value, picked_options(path, arguments)), path)], 0
     lstms, more = read(lambda path: _all(path, options), path)
     if all(one.lstm is None for one in lstms):
         raise UnusableError(lstms[0].error)
@@ -97,7 +96,6 @@ def _lstms(path: str, arguments: argparse.Namespace) -> tuple[list[LSTMReport], 
 
 def _all(path: str, options: dict[str, Any]) -> tuple[list[LSTMReport], int]:
     """Those of the file, each let go before the next is loaded, and how many more it has."""
-    from ..files import load
     from ..formats import FormatError
     from ..formats.listing import picks
 
@@ -105,25 +103,22 @@ def _all(path: str, options: dict[str, Any]) -> tuple[list[LSTMReport], int]:
     lstms = []
     for pick in all_picks[:LONGEST_LISTING]:
         try:
-            report = _net_report(load(path, **pick.options, **options))
-            notes = _notes(path, {**pick.options, **options})
-            lstms.append(LSTMReport(pick.option, pick.value, None, report, notes))
+            lstms.append(_report(path, pick.option, pick.value, {**pick.options, **options}))
         except FormatError as error:
             if pick.option is not None or len(all_picks) == 1:
                 lstms.append(LSTMReport(pick.option, pick.value, str(error), None))
     return lstms, max(0, len(all_picks) - LONGEST_LISTING)
 
 
-def _notes(path: str, options: dict[str, Any]) -> list[str]:
-    """What a user should know of the net that these options of `lstm.load` give; picks may be in words."""
-    from ..formats import format_of
-    from ..formats.listing import pick_value
+def _report(path: str, option: str | None, value: str | int | None, options: dict[str, Any]) -> LSTMReport:
+    """The LSTM that options of `lstm.load` pick; what that warns of is among the notes."""
+    from ..files import load
+    from ..formats import FormatWarning, format_of
 
-    picked = {
-        name: pick_value(path, name, value) if name in PICKS and isinstance(value, str) else value
-        for name, value in options.items()
-    }
-    return format_of(path).notes(path, **picked)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FormatWarning)
+        report = _net_report(load(path, **options))
+    return LSTMReport(option, value, None, report, format_of(path).notes(path, **options))
 
 
 def machine_report() -> dict[str, Any]:
@@ -212,7 +207,10 @@ def _text(path: str, lstms: list[LSTMReport], more: int) -> str:
     from ..comparison.text import printable
 
     count = max(1, sum(one.option is not None for one in lstms) + more)
-    line = f"model: {printable(path)}, {count} LSTM{'s' * (count > 1)}"
+    failed = sum(one.lstm is None for one in lstms)
+    line = f"model: {printable(path)}, {count - failed} LSTM{'s' * (count - failed > 1)}"
+    if failed:
+        line += f", and {failed} that cannot be loaded"
     if count > 1 and lstms[0].option is None:
         line += ", which are the layers of one net"
     lines = [line]
