@@ -227,13 +227,15 @@ class Conversions:
         ----------
         source : keras.layers.LSTM, Bidirectional, RNN, or keras.Model
             An LSTM, an RNN of LSTM cells, a Bidirectional of one, or a model that holds one of them
-            or a stack that is one net: layers of equal units and activations, each fed by the one
-            before alone, with nothing but dropout between them. Other layers of the model are left
-            alone, masks among them: see `lengths` of `forward_sequence`. Dropout takes no part in
+            or a stack that is one net: layers of equal units, activations and merge, each fed by the
+            one before alone, with nothing but dropout between them. Other layers of the model are left
+            alone, masks among them: see `mask` of `forward_sequence`. Dropout takes no part in
             inference; whether a layer returns sequences or states, or keeps them, is for the calls of
             the net. float16 and bfloat16 are widened to float32.
         layer : str or int, optional
-            The name of a layer, or its number among the LSTM layers; needed if they are no stack.
+            The name of a layer, its path (``"encoder/lstm_1"``), or its number among the LSTM layers;
+            needed if they are no stack, or if the model has other recurrent layers. A TimeDistributed
+            stands for the layer in it, ``"bidirectional/forward_lstm"`` for one direction.
         dtype, backend
             As for `from_state_dict`.
 
@@ -247,8 +249,13 @@ class Conversions:
             If the source is no Keras layer or model.
         ValueError
             If there is no LSTM layer, several that are no stack and none is picked (the message
-            lists them), the layer has no weights yet, or it computes what this class cannot: another
-            merge_mode than "concat", an activation that the ONNX operator does not have.
+            lists them), the layer has no weights yet, or it computes what this class cannot, as a
+            subclass or an activation that the ONNX operator does not have.
+
+        Warns
+        -----
+        FormatWarning
+            If the model calls the layer with ``training=True``, so that its dropout is always on.
 
         Notes
         -----

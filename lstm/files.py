@@ -37,9 +37,9 @@ def load(
         among other tensors; or an .onnx file (extra ``onnx``); or a .keras, .weights.h5, .h5 or .hdf5
         file of Keras (extra ``keras``, which is h5py alone); or a .tflite file (extra ``tflite``), of
         whose operators the fused LSTMs are read; or a .json file of RTNeural. Files are not trusted:
-        nothing in them is run, no pickle is read. A .weights.h5 file does not store activations or
-        directions: its layers are assumed to be default ones that run forward, or a Bidirectional that
-        puts both side by side.
+        nothing in them is run, no pickle is read. A file of Keras with weights alone does not store
+        activations or directions: its layers are assumed to be default ones that run forward, or a
+        Bidirectional that puts both side by side; before Keras 2.3 `activations` must be given.
     prefix : str, optional
         The start of the names of the LSTM in a .safetensors or .npz file, such as ``"encoder.lstm"``;
         needed if there are several.
@@ -55,8 +55,8 @@ def load(
         What to do with initial states and lengths that an .onnx file has, as for `LSTM.from_onnx`, and
         with initial states of a .tflite file that are not zero or that another operator computes.
     activations, reverse, merge : optional
-        As for `LSTM`: what a state dict in an .npz or .safetensors file does not tell. A file that
-        `LSTM.save` wrote stores them, and raises if they are others.
+        As for `LSTM`: what a state dict in an .npz or .safetensors file, or the weights alone of a
+        model of Keras, do not tell. A file that stores them raises if they are others.
     backend : {"native", "numpy"}
         As for `LSTM`.
 
@@ -74,6 +74,11 @@ def load(
         If the file cannot be opened.
     ImportError
         If the format needs an extra that is not installed.
+
+    Warns
+    -----
+    FormatWarning
+        If a model of Keras calls the layer with ``training=True``, so that its dropout is always on.
 
     Examples
     --------

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import warnings
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +59,29 @@ def assert_same_net(net: LSTM, other: LSTM) -> None:
     assert repr(net) == repr(other)
     for name, array in net.state_dict().items():
         assert_same_bits(other.state_dict()[name], array, name)
+
+
+@contextlib.contextmanager
+def installed_keras() -> Iterator[Any]:
+    """Keras itself on PyTorch; the test is skipped where they are not installed."""
+    pytest.importorskip("torch")
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        patch.setenv("KERAS_BACKEND", "torch")
+        found = pytest.importorskip("keras")
+        if found.backend.backend() != "torch":
+            pytest.skip("Keras runs on another backend")
+        found.utils.set_random_seed(0)
+        yield found
+
+
+def live_case(keras: Any, model: Any, shape: tuple[int, ...] = (2, 6, I)) -> tuple[np.ndarray, np.ndarray]:
+    """X (B, T, I) or of another shape, and Keras's outputs for random weights."""
+    rng = np.random.default_rng(5)
+    X = rng.standard_normal(shape).astype(np.float32)
+    model(X)
+    model.set_weights([rng.uniform(-0.7, 0.7, w.shape).astype(w.dtype) for w in model.get_weights()])
+    return X, keras.ops.convert_to_numpy(model(X))
 
 
 # Models described by hand. Live stand-ins for layers show that Keras itself is not needed either.

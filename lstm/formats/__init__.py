@@ -124,6 +124,8 @@ FORMATS = (
         picked_by="layer",
         pick_help="its layer in a file of Keras: the name, that after its models' names, or the number",
         is_ordered=True,
+        other_options=UNTOLD,
+        has_notes=True,
     ),
     Format(
         "tflite",

@@ -132,14 +132,14 @@ HOSTILE: dict[str, tuple[Callable[[Any], None], str]] = {
         "does not hold",
     ),
     "deep": (deep, "more than 50 deep"),
-    "crowded": (crowded, "more than 10000 entries"),
+    "crowded": (crowded, "10009 entries, too many for a file of"),
     "a name that is a number": (
         lambda f: f["layers"].attrs.__setitem__("name", 3),
         "no text and no list of texts",
     ),
-    "a text too long": (
-        lambda f: f.attrs.__setitem__("model_config", "{" + " " * (1 << 19)),
-        "has over 524288 char",
+    "objects without end": (
+        lambda f: f.attrs.__setitem__("model_config", "[" + "{}," * (1 << 18) + "{}]"),
+        "describes more than is parsed for a file of",
     ),
     "no JSON": (lambda f: f.attrs.__setitem__("model_config", "{"), "is no JSON"),
     "no object": (lambda f: f.attrs.__setitem__("model_config", "[1]"), "is no JSON object"),
@@ -249,7 +249,7 @@ def test_hostile_archives(tmp_path: Path) -> None:
         ({**entries, "config.json": b"{"}, "config.json is no JSON"),
         ({**entries, "config.json": b"[]"}, "config.json is no JSON object"),
         ({**entries, "config.json": b"\xff"}, "config.json is no JSON"),
-        ({**entries, "config.json": b" " * (1 << 20)}, "has over 524288 bytes"),
+        ({**entries, "config.json": b" " * ((1 << 20) + 1)}, "has over 1048576 bytes"),
         ({**entries, "metadata.json": b"{"}, "metadata.json is no JSON"),
         ({**entries, "model.weights.h5": bomb}, "claims 67108864 bytes"),
         ({**entries, "model.weights.h5": b"no HDF5"}, "damaged or no HDF5 file"),
@@ -290,13 +290,12 @@ def test_nested_models_are_followed_so_far(tmp_path: Path) -> None:
 
 
 def test_no_config_of_layers(tmp_path: Path) -> None:
-    """A model of a class of the user's own does not describe its layers."""
+    """A model of a class of the user's own does not describe its layers, which its weights show."""
     with zipfile.ZipFile(FOLDER / "plain.keras") as archive:
         entries = {name: archive.read(name) for name in archive.namelist()}
     entries["config.json"] = json.dumps({"module": None, "class_name": "Mine", "config": {}}).encode()
     archive_of(tmp_path / "m.keras", entries)
-    with pytest.raises(FormatError, match="there is no LSTM layer"):
-        lstm.load(tmp_path / "m.keras")
+    assert_outputs(lstm.load(tmp_path / "m.keras"), FIXTURES["plain"])
 
 
 # The process that parses

@@ -172,8 +172,8 @@ def test_the_shapes_must_fit_the_description(tmp_path: Path) -> None:
 
 
 UNSUITABLE: dict[str, tuple[dict[str, Any], str]] = {
-    "merge mode": (other("Bidirectional", "a", merge_mode="sum", layer=A), "'a' has merge_mode 'sum'"),
-    "no merge": (other("Bidirectional", "a", merge_mode=None, layer=A), "'a' has merge_mode None"),
+    "merge mode": (other("Bidirectional", "a", merge_mode="max", layer=A), "'a' has merge_mode 'max'"),
+    "a list of merges": (other("Bidirectional", "a", merge_mode=["sum"], layer=A), "has merge_mode"),
     "two units": (
         other("Bidirectional", "a", layer=A, backward_layer=lstm_layer("c", 5, go_backwards=True)),
         "'a' has directions of 4 and 5 units",

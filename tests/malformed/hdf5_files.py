@@ -121,6 +121,21 @@ def good_files() -> Iterator[Good]:
     yield Good(KERAS_FILE, archive(sequential(lstm_config()), plain))
     content = hdf5(both_sides, libver="latest")
     yield Good(KERAS_FILE, archive(sequential(bidirectional()), content, zipfile.ZIP_DEFLATED))
+    averaged = {**bidirectional(), "config": {**bidirectional()["config"], "merge_mode": "ave"}}
+    yield Good(KERAS_FILE, archive(sequential(averaged), hdf5(both_sides)))
+    own = {"module": None, "class_name": "Mine", "config": {}, "registered_name": "Custom>Mine"}
+    yield Good(KERAS_FILE, archive(own, plain))
+    each = {"class_name": "TimeDistributed", "config": {"name": "each", "layer": lstm_config()}}
+    within = hdf5(lambda file: put(file, "layers/time_distributed/layer/cell/vars", cell(0)))
+    yield Good(KERAS_FILE, archive(sequential(each), within), {"layer": "each"})
+    cudnn = {"class_name": "CuDNNLSTM", "config": {"name": "lstm", "units": H}}
+
+    def of_cudnn(file: Any) -> None:
+        legacy(sequential(cudnn), "2.2.4-tf")(file)
+        del file[f"{LEGACY}/bias:0"]
+        file[f"{LEGACY}/bias:0"] = arrays.uniform(9, 8 * H)
+
+    yield Good(LEGACY_FILE, hdf5(of_cudnn))
 
 
 # Malformed ones
@@ -171,7 +186,6 @@ def _superblocks() -> Iterator[Case]:
         for file in (WEIGHTS_FILE, LEGACY_FILE, KERAS_FILE):
             yield Case(f"{name} as {file}", file, content)
     yield Case("nothing but a group", WEIGHTS_FILE, hdf5(lambda file: None), ("no LSTM",))
-    yield Case("a .weights.h5 as .keras", KERAS_FILE, good)
 
 
 def _replaced(number: int, value: Any, **options: Any) -> bytes:

@@ -123,7 +123,7 @@ def _wrong_net(net: Any) -> str:
         return traceback.format_exc()
     found, expected = (
         [Y.shape, h.shape, C.shape],
-        [(2, directions * size), (cells, size), (cells, net.hidden_size)],
+        [(2, size * (directions if net.merge == "concat" else 1)), (cells, size), (cells, net.hidden_size)],
     )
     return "" if found == expected else f"{net!r} gives shapes {found}"
 

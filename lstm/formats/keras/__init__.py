@@ -5,52 +5,47 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
-from typing import IO
+from typing import Any
 
 from ...core.weights import Parts
-from ..archive import BoundedReader
-from ..errors import FormatError
-from ..reading import open_plain
+from ..untold import check_options
 from . import files
-from .description import Names
 from .hdf5 import File
-from .stack import Layer, assemble, cells_of, check_pick, pick
+from .layers import Layer, Names, warn
+from .picking import check_pick, in_listed_order, names_of, pick, shown
+from .stack import assemble
 from .tensors import tensors as tensors
 
 
-def read(path: str | os.PathLike[str], layer: str | int | None = None) -> Parts:
-    """The net of a .keras, .h5 or .weights.h5 file."""
+def read(path: str | os.PathLike[str], layer: str | int | None = None, **options: Any) -> Parts:
+    """The net of a .keras, .h5 or .weights.h5 file; `options` are what such a file may not tell."""
     check_pick(layer)
+    check_options(options)
     with _opened(path) as (hdf5, layers, feeds):
-        return assemble(pick(layers, feeds, layer), hdf5.arrays)
+        picked = pick(layers, feeds, layer)
+        parts = assemble(picked, hdf5.arrays, options)
+    warn(os.fspath(path), picked, stacklevel=5)
+    return parts
+
+
+def notes(path: str | os.PathLike[str], layer: str | int | None = None, **options: Any) -> list[str]:
+    """What a user should know of the net that `read` gives."""
+    with _opened(path) as (_, layers, feeds):
+        picked = pick(layers, feeds, layer)
+        return list(dict.fromkeys(note for one in picked for note in one.config.notes))
 
 
 def names(path: str | os.PathLike[str]) -> list[tuple[int, tuple[str, ...]]]:
-    """Number and names of the LSTM layers of a file, each followed by the cells that it stacks."""
+    """Number and names of the recurrent layers of a file, each followed by the cells that it stacks."""
     with _opened(path) as (_, layers, _):
         return [
-            (number, (one.config.name, "/".join(one.config.names)))
-            for number, layer in enumerate(layers)
-            for one in (layer, *cells_of(layer))
+            (number, names_of(one.config)) for number, layer in enumerate(layers) for one in shown([layer])
         ]
 
 
 @contextlib.contextmanager
 def _opened(path: str | os.PathLike[str]) -> Iterator[tuple[File, list[Layer], dict[Names, Names]]]:
-    """The HDF5 file, the LSTM layers and which feeds which; FormatError for what goes wrong with them."""
-    name = os.fspath(path)
-    with contextlib.ExitStack() as stack:
-        file: IO[bytes] = stack.enter_context(BoundedReader(open_plain(name)))
-        try:
-            description, version = None, 3
-            if name.lower().endswith(".keras"):
-                description, version, file = files.unpacked(name, file)
-                stack.enter_context(file)
-            hdf5 = stack.enter_context(File(name, file))
-            if description is None:
-                description, version = files.legacy_config(name, hdf5)
-            yield hdf5, *files.layers(hdf5, description, version)
-        except FormatError:
-            raise
-        except (ValueError, TypeError, OverflowError, RecursionError) as error:
-            raise FormatError(f"{name}: {error}") from error
+    """The HDF5 file, the recurrent layers and which feeds which; FormatError for what goes wrong."""
+    with files.opened_file(path) as (hdf5, description, version):
+        layers, feeds = files.layers(hdf5, description, version)
+        yield hdf5, in_listed_order(layers), feeds

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import resource
@@ -30,7 +31,12 @@ SECONDS = 30.0
 BYTES_A_SECOND = 10e6
 # Python, NumPy and h5py were seen to take 110 MB of address space; less than this may be too little.
 LITTLE_MEMORY = 256 << 20
+THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS")
 DTYPES = {"<f2": np.float16, "<f4": np.float32, "<f8": np.float64, "bfloat16": np.uint16}
+
+
+NO_FLOATS = "does not hold floats"
+"""What the process says of counters and texts."""
 
 
 class Entry(NamedTuple):
@@ -54,6 +60,8 @@ class File:
 
     Attributes
     ----------
+    size : int
+        Of the file, in bytes.
     attributes : dict
         The texts and lists of texts that Keras attaches to groups, by the group's path, then by name.
     entries : dict of str to Entry
@@ -63,11 +71,11 @@ class File:
 
     def __init__(self, name: str, file: IO[bytes]) -> None:
         self._name = name
-        self._size = os.fstat(file.fileno()).st_size
-        self._left = budget(self._size)
-        self._process = start_child(file.fileno(), self._size)
+        self.size = os.fstat(file.fileno()).st_size
+        self._left = budget(self.size)
+        self._process = start_child(file.fileno(), self.size)
         self._is_late = False
-        self._clock = threading.Timer(SECONDS + self._size / BYTES_A_SECOND, self._stop)
+        self._clock = threading.Timer(SECONDS + self.size / BYTES_A_SECOND, self._stop)
         self._clock.daemon = True
         try:
             self._clock.start()
@@ -119,7 +127,7 @@ class File:
         ended = f"the process that reads {self._name} by h5py ended {how}"
         # The system kills what takes memory that it does not have.
         is_killed = code == -signal.SIGKILL and not self._is_late
-        if is_killed or (code not in (0, -signal.SIGPROF) and has_little_memory(self._size)):
+        if is_killed or (code not in (0, -signal.SIGPROF) and has_little_memory(self.size)):
             raise MemoryError(f"{ended}, for want of memory")
         if code > 0:
             raise ImportError(ended)
@@ -129,8 +137,8 @@ class File:
     def _listing(self) -> tuple[dict[str, dict[str, Any]], dict[str, Entry]]:
         """What the file holds. The process has met hostile bytes, so that its answer is checked too."""
         length = int.from_bytes(self._read(8), "little")
-        if length > LONGEST_LISTING:
-            raise FormatError(f"{self._name} has too many entries")
+        if length > LONGEST_LISTING + 2 * self.size:
+            raise FormatError(f"{self._name} has too many entries for a file of {self.size} bytes")
         try:
             answer = json.loads(bytes(self._read(length)))
             if "memory" in answer:
@@ -155,7 +163,7 @@ class File:
         for entry in entries:
             where = f"{self._name}: entry {entry.path!r}"
             if entry.problem is not None or entry.dtype not in DTYPES:
-                raise FormatError(f"{where} {entry.problem or 'does not hold floats'}")
+                raise FormatError(f"{where} {entry.problem or NO_FLOATS}")
         try:
             self._process.stdin.write(json.dumps([e.path for e in entries]).encode() + b"\n")  # type: ignore[union-attr]
             self._process.stdin.flush()  # type: ignore[union-attr]
@@ -198,11 +206,16 @@ def start_child(descriptor: int, size: int) -> subprocess.Popen[bytes]:
         )
     specs = [find_spec(library) for library in ("numpy", "h5py")]
     folders = [str(Path(spec.origin).parent.parent) for spec in specs if spec is not None and spec.origin]
-    return subprocess.Popen(
-        [sys.executable, "-I", "-S", str(CHILD), str(descriptor), str(size), *dict.fromkeys(folders)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        pass_fds=(descriptor,),
-        env={**os.environ, "HDF5_PLUGIN_PRELOAD": "::", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
-    )
+    # If standard input or output are closed, the file may have their numbers, which the process's pipes take.
+    passed = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 3)
+    try:
+        return subprocess.Popen(
+            [sys.executable, "-I", "-S", str(CHILD), str(passed), str(size), *dict.fromkeys(folders)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            pass_fds=(passed,),
+            env={**os.environ, "HDF5_PLUGIN_PRELOAD": "::", **dict.fromkeys(THREADS, "1")},
+        )
+    finally:
+        os.close(passed)

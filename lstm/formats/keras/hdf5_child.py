@@ -16,6 +16,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import resource
 import signal
 import sys
@@ -24,10 +25,17 @@ from typing import Any
 SMALL = 1 << 20
 LARGEST_EXPANSION = 8  # of compressed data, as in formats/archive.py
 MOST_OBJECTS = 10_000
+BYTES_AN_OBJECT = 500  # a larger file may have more of them
 DEEPEST = 50
-LONGEST_TEXT = 1 << 19  # characters of an attribute
-ATTRIBUTES = ("model_config", "keras_version", "layer_names", "weight_names", "name")
+DESCRIPTION = "model_config"
+ATTRIBUTES = (DESCRIPTION, "keras_version", "layer_names", "weight_names", "name")
 EXTRA_MEMORY = 16 << 20
+DESCRIPTION_COPIES = 6  # libhdf5 2.0 and h5py 3.16 hold a text five times as they read it
+TEXT = r'"[^"\\]*(?:\\.[^"\\]*)*"'
+# A text, which is kept whatever is in it; a list of numbers; a list of 64 texts and more.
+SHORTENED = re.compile(rf'{TEXT}|\[[^\[\]{{}}"]+\]|\[\s*(?:{TEXT}\s*,\s*){{63,}}+{TEXT}\s*\]', re.DOTALL)
+EMPTY = re.compile(r"\[\s*\[\](?:\s*,\s*\[\])*\s*\]")
+MOST_AXES = 8
 CPU_SECONDS = 0.2
 NO_DATA, DATA, NO_MEMORY = b"\0", b"\1", b"\2"
 BYTES_A_SECOND = 10e6
@@ -47,10 +55,12 @@ def limit(size: int) -> bool:
         with open("/proc/self/statm") as file:
             now = int(file.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
         most = now + 2 * size + EXTRA_MEMORY
+        largest = now + DESCRIPTION_COPIES * size + EXTRA_MEMORY
         given, _ = resource.getrlimit(resource.RLIMIT_AS)
         is_lower = resource.RLIM_INFINITY != given < most
-        most = given if is_lower else most
-        resource.setrlimit(resource.RLIMIT_AS, (most, most))
+        if resource.RLIM_INFINITY != given < largest:
+            most, largest = min(most, given), given
+        resource.setrlimit(resource.RLIMIT_AS, (most, largest))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     signal.setitimer(signal.ITIMER_PROF, CPU_SECONDS + size / BYTES_A_SECOND)
@@ -61,6 +71,13 @@ def is_of_memory(error: Exception) -> bool:
     """Whether Python, libhdf5 or the loader of libraries says that it gets no memory."""
     text = str(error)
     return isinstance(error, MemoryError) or any(word in text for word in ("alloc", "memory", "map segment"))
+
+
+def allow_description() -> None:
+    """Let the process take the memory that a model's description needs, which may be most of the file."""
+    if sys.platform == "linux":
+        _, most = resource.getrlimit(resource.RLIMIT_AS)
+        resource.setrlimit(resource.RLIMIT_AS, (most, most))
 
 
 def listing(h5py: Any, file: Any, size: int) -> dict[str, Any]:
@@ -83,12 +100,12 @@ def listing(h5py: Any, file: Any, size: int) -> dict[str, Any]:
             continue  # a named type, which nothing of ours has
         if h5py.h5a.get_num_attrs(found):
             group = h5py.Group(found)
-            own = {name: texts(h5py, path, group, name) for name in group.attrs if known(name)}
+            own = {name: texts(h5py, path, group, name, size) for name in group.attrs if known(name)}
             if own:
                 attributes[path] = own
         count += len(found)
-        if count > MOST_OBJECTS:
-            raise Refusal(f"it has more than {MOST_OBJECTS} entries")
+        if count > max(MOST_OBJECTS, size // BYTES_AN_OBJECT):
+            raise Refusal(f"it has {count} entries, too many for a file of {size} bytes")
         if path.count("/") > DEEPEST:
             raise Refusal(f"its groups are nested more than {DEEPEST} deep")
         for name in found:
@@ -105,7 +122,7 @@ def known(name: str) -> bool:
     return name in ATTRIBUTES or name.rstrip("0123456789") in ("layer_names", "weight_names")
 
 
-def texts(h5py: Any, path: str, group: Any, name: str) -> Any:
+def texts(h5py: Any, path: str, group: Any, name: str, size: int) -> Any:
     """An attribute that is a text or a list of them; an empty list may have any dtype."""
     where = f"attribute {name!r} of {path!r}"
     attribute = group.attrs.get_id(name)
@@ -116,14 +133,36 @@ def texts(h5py: Any, path: str, group: Any, name: str) -> Any:
         return []
     if not isinstance(attribute.get_type(), h5py.h5t.TypeStringID) or len(attribute.shape) > 1:
         raise Refusal(f"{where} is no text and no list of texts")
-    if max(count, attribute.get_storage_size()) > LONGEST_TEXT:
-        raise Refusal(f"{where} has over {LONGEST_TEXT} characters")
+    if max(count, attribute.get_storage_size()) > size:
+        raise Refusal(f"{where} claims more characters than the file holds")
+    if name == DESCRIPTION:
+        allow_description()
     value = group.attrs[name]
-    values = [value] if attribute.shape == () else list(value)
-    decoded = [v.decode("utf-8", "replace") if isinstance(v, bytes) else str(v) for v in values]
-    if sum(map(len, decoded)) > LONGEST_TEXT:
-        raise Refusal(f"{where} has over {LONGEST_TEXT} characters")
-    return decoded[0] if attribute.shape == () else decoded
+    if attribute.shape == ():
+        return shortened(decoded(value))
+    values = [decoded(one) for one in value]
+    if sum(map(len, values)) > size:
+        raise Refusal(f"{where} claims more characters than the file holds")
+    return values
+
+
+def decoded(value: Any) -> str:
+    """A text of an attribute."""
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+def shortened(text: str) -> str:
+    """A JSON text without what takes the most of it and tells nothing of layers.
+
+    That are lists of numbers, such as a matrix that an initializer starts from, and long ones of texts, such
+    as a vocabulary: of each an empty list is left.
+    """
+    text = SHORTENED.sub(lambda match: match[0] if match[0][0] == '"' else "[]", text)
+    for _ in range(MOST_AXES):
+        text, count = EMPTY.subn("[]", text)
+        if not count:
+            break
+    return text
 
 
 def describe(h5py: Any, dataset: Any, size: int) -> list[Any]:
@@ -202,6 +241,14 @@ def answer(out: Any, found: dict[str, Any]) -> None:
     out.flush()
 
 
+def told(error: Exception, size: int) -> str:
+    """What to say of an error of h5py; a limit of ours is no damage."""
+    text = str(error)[:300]
+    if is_of_memory(error):
+        return f"its structure takes more memory than is allowed for a file of {size} bytes: {text}"
+    return f"it is damaged or no HDF5 file: {text}"
+
+
 def main() -> None:
     """Serve one file until no more is asked for."""
     descriptor, size, folders = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3:]
@@ -224,7 +271,7 @@ def main() -> None:
         if is_lower and is_of_memory(error):
             found = {"memory": str(error)[:300]}
         else:
-            found = {"error": f"it is damaged or no HDF5 file: {str(error)[:300]}"}
+            found = {"error": told(error, size)}
     answer(out, found)
     for line in sys.stdin.buffer:
         for name in json.loads(line):
