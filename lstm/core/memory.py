@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import mmap
 from typing import Any
 
@@ -47,7 +48,7 @@ def _pages(size: int, **options: int) -> mmap.mmap:
 
 def aligned_zeros(shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
     """Zeros that start on a cache line, so that no vector of weights straddles two."""
-    size = int(np.prod(shape)) * dtype.itemsize
+    size = math.prod(shape) * dtype.itemsize
     buffer = memory(size + CACHE_LINE)
     offset = -buffer.ctypes.data % CACHE_LINE
     return buffer[offset : offset + size].view(dtype).reshape(shape)
