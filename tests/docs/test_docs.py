@@ -41,7 +41,13 @@ def test_the_table_has_its_examples() -> None:
 
 @pytest.mark.parametrize("code", table_examples())
 def test_the_readmes_table_runs(code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    libraries = {"safetensors": "safetensors", "onnx": "onnx", "keras": "h5py", "tflite": "tflite"}
+    libraries = {
+        "safetensors": "safetensors",
+        "onnx": "onnx",
+        "keras": "h5py",
+        "tflite": "tflite",
+        "lstm.torch": "torch",
+    }
     for word, library in libraries.items():
         if word in code:
             pytest.importorskip(library)
@@ -63,6 +69,7 @@ def test_the_readmes_table_runs(code: str, tmp_path: Path, monkeypatch: pytest.M
         ("from-onnx.md", ["onnx"]),
         ("from-tflite.md", ["tflite"]),
         ("from-rtneural.md", []),
+        ("pytorch-training.md", ["torch"]),
     ],
 )
 def test_pages_run(page: str, libraries: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,9 +22,9 @@ PACKAGE = ROOT / "lstm"
 FLOORS = (
     ("commands",),
     ("comparison",),
-    ("gradient_check", "train", "sklearn", "dask"),
+    ("gradient_check", "train", "sklearn", "dask", "torch"),
     ("model", "files"),
-    ("stream", "layer", "tape", "plot", "formats", "conversions", "torch"),
+    ("stream", "layer", "tape", "plot", "formats", "conversions"),
     ("core",),
     ("_version", "_kernel", "kernel_failure", "config"),
 )

@@ -57,6 +57,8 @@ MODULES = [
 def test_docstring_examples(name: str) -> None:
     if name == "lstm.plot":
         pytest.importorskip("matplotlib").use("Agg")
+    if name.startswith("lstm.torch"):
+        pytest.importorskip("torch")
     module = importlib.import_module(name)
     found = doctest.testmod(module, optionflags=doctest.ELLIPSIS)
     assert found.failed == 0
@@ -83,6 +85,15 @@ def run_python(code: str, **environment: str) -> subprocess.CompletedProcess[str
         text=True,
         timeout=60,
     )
+
+
+def test_lstm_torch_names_its_extra() -> None:
+    """Where PyTorch is missing, or older than what it needs; `lstm` itself does without."""
+    done = run_python("import sys, lstm; sys.modules['torch'] = None; import lstm.torch")
+    assert 'ImportError: lstm.torch needs PyTorch: pip install "lstm-native[torch]"' in done.stderr
+    old = "types.SimpleNamespace(__version__='2.3', library=None)"
+    done = run_python(f"import sys, types; sys.modules['torch'] = {old}; import lstm.torch")
+    assert "ImportError: lstm.torch needs PyTorch 2.4 or later, but 2.3 is installed" in done.stderr
 
 
 @pytest.mark.parametrize("isa", EACH_ISA)
