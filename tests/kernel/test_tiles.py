@@ -1,8 +1,4 @@
-"""Every micro-kernel through its memoryview twin, bit for bit against an emulation in NumPy.
-
-The emulation follows the contract of the numbers: the running sum begins at `start`; products are summed in
-blocks of at most 128 along k, each from zero by fused multiply-add in order of k; each block's sum is added
-to the running sum.
+"""Every micro-kernel through its memoryview twin, bit for bit against the emulation of exact_sums.py.
 
 Shapes: R rows, P panels, K depth, L lanes, G = 4 gates.
 """
@@ -17,12 +13,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from exact_sums import SUM_BLOCK, canonical_sums, fma
 from support import DTYPES, EACH_ISA, ISAS, assert_same_bits
 
 from lstm import _kernel
 from lstm.core.weights import GATES
 
-SUM_BLOCK = 128
 DEPTHS = (1, 2, 127, 128, 129, 256, 300)
 
 
@@ -50,48 +46,6 @@ def for_each_tile(test: Any) -> Any:
 
 
 # ---- exact arithmetic
-
-
-def two_sum(a: Any, b: Any) -> tuple[Any, Any]:
-    """The rounded a + b and what rounding dropped (Knuth)."""
-    total = a + b
-    rest = total - a
-    return total, (a - (total - rest)) + (b - rest)
-
-
-def two_product(a: Any, b: Any) -> tuple[Any, Any]:
-    """The rounded a b and what rounding dropped (Dekker; Veltkamp's splitting)."""
-    factor = a.dtype.type((1 << ((np.finfo(a.dtype).nmant + 2) // 2)) + 1)
-    high, low = [], []
-    for x in (a, b):
-        scaled = factor * x
-        high.append(scaled - (scaled - x))
-        low.append(x - high[-1])
-    total = a * b
-    rest = ((high[0] * high[1] - total) + high[0] * low[1]) + low[0] * high[1]
-    return total, rest + low[0] * low[1]
-
-
-def odd_sum(a: Any, b: Any) -> Any:
-    """a + b rounded to odd: where it is inexact, whichever neighbour has an odd last bit."""
-    total, lost = two_sum(a, b)
-    bits = total.view(f"i{total.itemsize}")
-    # Bits count away from zero, so that the neighbour on the side of `lost` is one up or one down.
-    toward = np.where((lost > 0) == (total > 0), 1, -1).astype(bits.dtype)
-    return np.where((lost != 0) & (bits & 1 == 0), bits + toward, bits).view(total.dtype)
-
-
-def fma(a: Any, b: Any, c: Any) -> Any:
-    """a b + c rounded once, from sums and products of the dtype itself.
-
-    Boldo and Melquiond, "Emulation of a FMA and correctly rounded sums: proved algorithms using rounding
-    to odd" (2008). Good while nothing overflows or is subnormal.
-    """
-    a, b, c = np.broadcast_arrays(a, b, c)
-    product, product_low = two_product(a, b)
-    middle, low = two_sum(c, product_low)
-    high, rest = two_sum(product, middle)
-    return high + odd_sum(rest, low)
 
 
 def rounded(value: Fraction, dtype: Any) -> Any:
@@ -123,17 +77,6 @@ def test_emulated_fma_is_exact(dtype: Any) -> None:
         for x, y, z in zip(a, b, c, strict=True)
     ]
     np.testing.assert_array_equal(fma(a, b, c), np.array(expected))
-
-
-def canonical_sums(input: np.ndarray, weights: np.ndarray, start: np.ndarray) -> np.ndarray:
-    """input (R, K), weights (P, K, G, L), start (R, P, G, L) -> sums (R, P, G, L)."""
-    sums = start
-    for block in range(0, input.shape[1], SUM_BLOCK):
-        partial = np.zeros_like(start)
-        for k in range(block, min(block + SUM_BLOCK, input.shape[1])):
-            partial = fma(input[:, k, np.newaxis, np.newaxis, np.newaxis], weights[:, k], partial)
-        sums = sums + partial
-    return sums
 
 
 # ---- arrays in guarded memory
