@@ -15,10 +15,27 @@
 
 #define ISA avx2
 
+/* From 8 - n or 4 - n on, a mask of the first n lanes. */
+static const int32_t first_lanes_f32[16] = {-1, -1, -1, -1, -1, -1, -1, -1};
+static const int64_t first_lanes_f64[8] = {-1, -1, -1, -1};
+#define FIRST_LANES_F32(n) _mm256_loadu_si256((const __m256i *)(first_lanes_f32 + 8 - (n)))
+#define FIRST_LANES_F64(n) _mm256_loadu_si256((const __m256i *)(first_lanes_f64 + 4 - (n)))
+
 /* 3 rows x 1 panel or 1 row x 3 panels: 12 accumulators, the inputs and a weight in 16 registers. */
 #define ROW_TILE 3
 #define PANEL_TILE 3
 #define LSTM_TILES(TILE) TILE(1, 1, 8) TILE(1, 2, 16) TILE(1, 3, 24) TILE(2, 1, 8) TILE(3, 1, 8)
+/* Products: 12 accumulators, and the rest of 16 registers for inputs and weights. */
+#define PRODUCT_SUMS 12
+#define LSTM_PRODUCT_ROWS                                                                                    \
+    { 0, 12, 6, 4, 3 }
+#define LSTM_PRODUCTS(TILE)                                                                                  \
+    TILE(1, 1, 8)                                                                                            \
+    TILE(2, 1, 8)                                                                                            \
+    TILE(3, 1, 8) TILE(4, 1, 8) TILE(5, 1, 8) TILE(6, 1, 8) TILE(7, 1, 8) TILE(8, 1, 8) TILE(9, 1, 8)        \
+        TILE(10, 1, 8) TILE(11, 1, 8) TILE(12, 1, 8) TILE(1, 2, 16) TILE(2, 2, 16) TILE(3, 2, 16)            \
+            TILE(4, 2, 16) TILE(5, 2, 16) TILE(6, 2, 16) TILE(1, 3, 24) TILE(2, 3, 24) TILE(3, 3, 24)        \
+                TILE(4, 3, 24) TILE(1, 4, 32) TILE(2, 4, 32) TILE(3, 4, 32)
 #define REAL float
 #define REAL_BITS 32
 #define DTYPE f32
@@ -34,6 +51,9 @@
 #define VEC_DIV(a, b) _mm256_div_ps(a, b)
 #define VEC_FMA(a, b, c) _mm256_fmadd_ps(a, b, c)
 #define VEC_FMS(a, b, c) _mm256_fmsub_ps(a, b, c)
+#define VEC_FNMA(a, b, c) _mm256_fnmadd_ps(a, b, c)
+#define VEC_LOAD_FIRST(p, n) _mm256_maskload_ps(p, FIRST_LANES_F32(n))
+#define VEC_STORE_FIRST(p, n, a) _mm256_maskstore_ps(p, FIRST_LANES_F32(n), a)
 #define VEC_MIN(a, b) _mm256_min_ps(a, b)
 #define VEC_MAX(a, b) _mm256_max_ps(a, b)
 #define VEC_MINUS_ABS(a) _mm256_or_ps(_mm256_set1_ps(-0.0f), a)
@@ -51,6 +71,16 @@
 #define ROW_TILE 3
 #define PANEL_TILE 3
 #define LSTM_TILES(TILE) TILE(1, 1, 4) TILE(1, 2, 8) TILE(1, 3, 12) TILE(2, 1, 4) TILE(3, 1, 4)
+#define PRODUCT_SUMS 12
+#define LSTM_PRODUCT_ROWS                                                                                    \
+    { 0, 12, 6, 4, 3 }
+#define LSTM_PRODUCTS(TILE)                                                                                  \
+    TILE(1, 1, 4)                                                                                            \
+    TILE(2, 1, 4)                                                                                            \
+    TILE(3, 1, 4) TILE(4, 1, 4) TILE(5, 1, 4) TILE(6, 1, 4) TILE(7, 1, 4) TILE(8, 1, 4) TILE(9, 1, 4)        \
+        TILE(10, 1, 4) TILE(11, 1, 4) TILE(12, 1, 4) TILE(1, 2, 8) TILE(2, 2, 8) TILE(3, 2, 8) TILE(4, 2, 8) \
+            TILE(5, 2, 8) TILE(6, 2, 8) TILE(1, 3, 12) TILE(2, 3, 12) TILE(3, 3, 12) TILE(4, 3, 12)          \
+                TILE(1, 4, 16) TILE(2, 4, 16) TILE(3, 4, 16)
 #define REAL double
 #define REAL_BITS 64
 #define DTYPE f64
@@ -66,6 +96,9 @@
 #define VEC_DIV(a, b) _mm256_div_pd(a, b)
 #define VEC_FMA(a, b, c) _mm256_fmadd_pd(a, b, c)
 #define VEC_FMS(a, b, c) _mm256_fmsub_pd(a, b, c)
+#define VEC_FNMA(a, b, c) _mm256_fnmadd_pd(a, b, c)
+#define VEC_LOAD_FIRST(p, n) _mm256_maskload_pd(p, FIRST_LANES_F64(n))
+#define VEC_STORE_FIRST(p, n, a) _mm256_maskstore_pd(p, FIRST_LANES_F64(n), a)
 #define VEC_MIN(a, b) _mm256_min_pd(a, b)
 #define VEC_MAX(a, b) _mm256_max_pd(a, b)
 #define VEC_MINUS_ABS(a) _mm256_or_pd(_mm256_set1_pd(-0.0), a)

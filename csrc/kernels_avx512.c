@@ -25,6 +25,20 @@
     TILE(1, 2, 32)                                                                                           \
                                                                                                              \
     TILE(2, 1, 16) TILE(3, 1, 16) TILE(4, 1, 16) TILE(5, 1, 16) TILE(6, 1, 16)
+/* Products: 24 accumulators, and the rest of 32 registers for inputs and weights. */
+#define PRODUCT_SUMS 24
+#define LSTM_PRODUCT_ROWS                                                                                    \
+    { 0, 12, 12, 8, 6 }
+#define LSTM_PRODUCTS(TILE)                                                                                  \
+    TILE(1, 1, 16)                                                                                           \
+    TILE(2, 1, 16)                                                                                           \
+    TILE(3, 1, 16) TILE(4, 1, 16) TILE(5, 1, 16) TILE(6, 1, 16) TILE(7, 1, 16) TILE(8, 1, 16) TILE(9, 1, 16) \
+        TILE(10, 1, 16) TILE(11, 1, 16) TILE(12, 1, 16) TILE(1, 2, 32) TILE(2, 2, 32) TILE(3, 2, 32)         \
+            TILE(4, 2, 32) TILE(5, 2, 32) TILE(6, 2, 32) TILE(7, 2, 32) TILE(8, 2, 32) TILE(9, 2, 32)        \
+                TILE(10, 2, 32) TILE(11, 2, 32) TILE(12, 2, 32) TILE(1, 3, 48) TILE(2, 3, 48) TILE(3, 3, 48) \
+                    TILE(4, 3, 48) TILE(5, 3, 48) TILE(6, 3, 48) TILE(7, 3, 48) TILE(8, 3, 48)               \
+                        TILE(1, 4, 64) TILE(2, 4, 64) TILE(3, 4, 64) TILE(4, 4, 64) TILE(5, 4, 64)           \
+                            TILE(6, 4, 64)
 #define REAL float
 #define REAL_BITS 32
 #define DTYPE f32
@@ -40,6 +54,9 @@
 #define VEC_DIV(a, b) _mm512_div_ps(a, b)
 #define VEC_FMA(a, b, c) _mm512_fmadd_ps(a, b, c)
 #define VEC_FMS(a, b, c) _mm512_fmsub_ps(a, b, c)
+#define VEC_FNMA(a, b, c) _mm512_fnmadd_ps(a, b, c)
+#define VEC_LOAD_FIRST(p, n) _mm512_maskz_loadu_ps((__mmask16)((1u << (n)) - 1), p)
+#define VEC_STORE_FIRST(p, n, a) _mm512_mask_storeu_ps(p, (__mmask16)((1u << (n)) - 1), a)
 #define VEC_MIN(a, b) _mm512_min_ps(a, b)
 #define VEC_MAX(a, b) _mm512_max_ps(a, b)
 #define VEC_MINUS_ABS(a)                                                                                     \
@@ -63,6 +80,19 @@
     TILE(1, 1, 8)                                                                                            \
     TILE(1, 2, 16)                                                                                           \
     TILE(2, 1, 8) TILE(3, 1, 8) TILE(4, 1, 8) TILE(5, 1, 8) TILE(6, 1, 8)
+#define PRODUCT_SUMS 24
+#define LSTM_PRODUCT_ROWS                                                                                    \
+    { 0, 12, 12, 8, 6 }
+#define LSTM_PRODUCTS(TILE)                                                                                  \
+    TILE(1, 1, 8)                                                                                            \
+    TILE(2, 1, 8)                                                                                            \
+    TILE(3, 1, 8) TILE(4, 1, 8) TILE(5, 1, 8) TILE(6, 1, 8) TILE(7, 1, 8) TILE(8, 1, 8) TILE(9, 1, 8)        \
+        TILE(10, 1, 8) TILE(11, 1, 8) TILE(12, 1, 8) TILE(1, 2, 16) TILE(2, 2, 16) TILE(3, 2, 16)            \
+            TILE(4, 2, 16) TILE(5, 2, 16) TILE(6, 2, 16) TILE(7, 2, 16) TILE(8, 2, 16) TILE(9, 2, 16)        \
+                TILE(10, 2, 16) TILE(11, 2, 16) TILE(12, 2, 16) TILE(1, 3, 24) TILE(2, 3, 24) TILE(3, 3, 24) \
+                    TILE(4, 3, 24) TILE(5, 3, 24) TILE(6, 3, 24) TILE(7, 3, 24) TILE(8, 3, 24)               \
+                        TILE(1, 4, 32) TILE(2, 4, 32) TILE(3, 4, 32) TILE(4, 4, 32) TILE(5, 4, 32)           \
+                            TILE(6, 4, 32)
 #define REAL double
 #define REAL_BITS 64
 #define DTYPE f64
@@ -78,6 +108,9 @@
 #define VEC_DIV(a, b) _mm512_div_pd(a, b)
 #define VEC_FMA(a, b, c) _mm512_fmadd_pd(a, b, c)
 #define VEC_FMS(a, b, c) _mm512_fmsub_pd(a, b, c)
+#define VEC_FNMA(a, b, c) _mm512_fnmadd_pd(a, b, c)
+#define VEC_LOAD_FIRST(p, n) _mm512_maskz_loadu_pd((__mmask8)((1u << (n)) - 1), p)
+#define VEC_STORE_FIRST(p, n, a) _mm512_mask_storeu_pd(p, (__mmask8)((1u << (n)) - 1), a)
 #define VEC_MIN(a, b) _mm512_min_pd(a, b)
 #define VEC_MAX(a, b) _mm512_max_pd(a, b)
 #define VEC_MINUS_ABS(a)                                                                                     \

@@ -42,6 +42,7 @@ static inline double canonical_nan_f64(void) {
 #define DTYPE f32
 #define VEC_FMA(a, b, c) fmaf(a, b, c)
 #define VEC_FMS(a, b, c) fmaf(a, b, -(c))
+#define VEC_FNMA(a, b, c) fmaf(-(a), b, c)
 #define VEC_MINUS_ABS(a) (-fabsf(a))
 #define VEC_COPYSIGN(magnitude, sign) copysignf(magnitude, sign)
 #define VEC_LOW_BITS_TO_EXPONENT(a) low_bits_to_exponent_f32(a)
@@ -53,6 +54,7 @@ static inline double canonical_nan_f64(void) {
 #define DTYPE f64
 #define VEC_FMA(a, b, c) fma(a, b, c)
 #define VEC_FMS(a, b, c) fma(a, b, -(c))
+#define VEC_FNMA(a, b, c) fma(-(a), b, c)
 #define VEC_MINUS_ABS(a) (-fabs(a))
 #define VEC_COPYSIGN(magnitude, sign) copysign(magnitude, sign)
 #define VEC_LOW_BITS_TO_EXPONENT(a) low_bits_to_exponent_f64(a)

@@ -1,12 +1,15 @@
 /* The micro-kernels of one ISA and one dtype, over the vector macros of the file that includes this.
  *
  * That file defines, for the dtype: REAL, REAL_BITS, DTYPE, ISA, VEC, LANES, ROW_TILE, PANEL_TILE,
- * LSTM_TILES(TILE) naming every tile as TILE(rows, panels, units), and the operations
+ * LSTM_TILES(TILE) naming every tile as TILE(rows, panels, units), LSTM_PRODUCTS(TILE) likewise with vectors
+ * and columns, PRODUCT_SUMS, the most accumulators of those, and the operations
  *   VEC_SET1 VEC_ZERO VEC_LOAD VEC_STORE           (no alignment asked)
  *   VEC_ADD VEC_SUB VEC_MUL VEC_DIV VEC_FMA(a, b, c) = a b + c and VEC_FMS(a, b, c) = a b - c, one rounding
  *   VEC_MIN(a, b) = a < b ? a : b   VEC_MAX(a, b) = a > b ? a : b   (so a NaN in b stays)
  *   VEC_MINUS_ABS(a) = -|a|   VEC_COPYSIGN(magnitude, sign)
  *   VEC_LOW_BITS_TO_EXPONENT(a): its bits shifted up by the mantissa's width
+ *   VEC_FNMA(a, b, c) = c - a b, one rounding
+ *   VEC_LOAD_FIRST(p, n), VEC_STORE_FIRST(p, n, a)  1 <= n <= LANES elements; what is loaded beyond is 0
  *   VEC_SELECT_LESS(a, b, x, y) = a < b ? x : y
  *   VEC_IN_REGISTER(a): keeps the compiler from loading `a` anew for each use, which made tiles of 2 and 3 rows
  *     wait for loads (25 % slower with GCC 12)
@@ -30,6 +33,9 @@
 #define TILE_ARGUMENTS LSTM_JOIN(LSTM_JOIN(lstm, DTYPE), tile)
 #define VARIANT LSTM_JOIN(LSTM_JOIN(lstm, DTYPE), variant)
 #define ACTIVATION LSTM_JOIN(LSTM_JOIN(lstm, DTYPE), activation)
+#define RECORD LSTM_JOIN(LSTM_JOIN(lstm, DTYPE), record)
+#define PRODUCT LSTM_JOIN(LSTM_JOIN(lstm, DTYPE), product)
+#define CELL_GRADIENT LSTM_JOIN(LSTM_JOIN(lstm, DTYPE), cell_gradient)
 /* Vectors of sums in the largest tile. */
 #define TILE_VECTORS ((ROW_TILE > PANEL_TILE ? ROW_TILE : PANEL_TILE) * GATE_COUNT)
 
@@ -37,7 +43,18 @@
 
 #include "vec_activations.h"
 
+#include <math.h>
 #include <string.h>
+
+#if REAL_BITS == 32
+#define REAL_SQRT(x) sqrtf(x)
+#else
+#define REAL_SQRT(x) sqrt(x)
+#endif
+
+#include "product_tile.h"
+
+#include "cell_backward.h"
 
 /* sums (rows, panels, 4, LANES) = start + input (rows, depth) . weights (panels, depth, 4, LANES).
  * `rows` and `panels` are constants after inlining, so that the block's accumulators live in registers. */
@@ -143,6 +160,23 @@ static LSTM_INLINE void NAME(store_trace)(const TILE_ARGUMENTS *tile, int gate, 
     }
 }
 
+/* Offsets of the vectors of row r and panel p in a record. */
+static LSTM_INLINE ptrdiff_t NAME(record_offset)(const RECORD *record, int r, int p) {
+    return (r * record->row_stride + p * record->panel_stride) * LANES;
+}
+
+static LSTM_INLINE ptrdiff_t NAME(record_cells_offset)(const RECORD *record, int r, int p) {
+    return (r * record->cells_row_stride + p * record->cells_panel_stride) * LANES;
+}
+
+/* A gate's values (LANES,) of row r and panel p into the record, if there is one. */
+static LSTM_INLINE void NAME(record_gate)(const RECORD *record, int gate, int r, int p, VEC values) {
+    if (record->gates != NULL) {
+        REAL *const gates = record->gates + NAME(record_offset)(record, r, p) * GATE_COUNT;
+        VEC_STORE(gates + gate * LANES, values);
+    }
+}
+
 /* The same as update_default with all that a variant may ask for.  `default_activations` is a constant after
  * inlining: sigmoid and tanh are then inlined too.
  *   z_i += p_i C, z_f += p_f C before the step's C is known, z_o += p_o C after it; all bounded by clip, and
@@ -154,6 +188,8 @@ static LSTM_INLINE void NAME(update_variant)(const TILE_ARGUMENTS *tile, int row
     const VEC high = VEC_SET1(variant->clip);
     const VEC cell_low = VEC_SET1(-variant->cell_clip);
     const VEC cell_high = VEC_SET1(variant->cell_clip);
+    const RECORD *const record = &tile->record;
+    const int records_codes = record->gates != NULL && record->has_codes;
     for (int v = 0; v < rows * panels; v++) {
         const int r = v / panels;
         const int p = v % panels;
@@ -166,6 +202,12 @@ static LSTM_INLINE void NAME(update_variant)(const TILE_ARGUMENTS *tile, int row
         if (tile->peephole != NULL) {
             i = VEC_FMA(VEC_LOAD(tile->peephole + 3 * p * LANES), before, i);
             f = VEC_FMA(VEC_LOAD(tile->peephole + (3 * p + 1) * LANES), before, f);
+        }
+        if (records_codes) {
+            VEC codes = NAME(slope_code)(&variant->gates, low, high, i);
+            codes = VEC_FMA(VEC_SET1(4), NAME(slope_code)(&variant->gates, low, high, f), codes);
+            codes = VEC_FMA(VEC_SET1(16), NAME(slope_code)(&variant->candidate, low, high, g), codes);
+            VEC_STORE(record->squashed + NAME(record_offset)(record, r, p), codes);
         }
         i = VEC_MAX(low, VEC_MIN(high, i));
         f = VEC_MAX(low, VEC_MIN(high, f));
@@ -184,6 +226,12 @@ static LSTM_INLINE void NAME(update_variant)(const TILE_ARGUMENTS *tile, int row
         NAME(store_trace)(tile, 1, r, p, f);
         NAME(store_trace)(tile, 2, r, p, g);
         NAME(store_trace)(tile, 4, r, p, after);
+        if (record->gates != NULL) {
+            NAME(record_gate)(record, GATE_I, r, p, i);
+            NAME(record_gate)(record, GATE_F, r, p, f);
+            NAME(record_gate)(record, GATE_G, r, p, g);
+            VEC_STORE(record->cells + NAME(record_cells_offset)(record, r, p), after);
+        }
     }
     for (int v = 0; v < rows * panels; v++) {
         const int r = v / panels;
@@ -193,11 +241,21 @@ static LSTM_INLINE void NAME(update_variant)(const TILE_ARGUMENTS *tile, int row
         if (tile->peephole != NULL) {
             o = VEC_FMA(VEC_LOAD(tile->peephole + (3 * p + 2) * LANES), cell, o);
         }
+        REAL *const squashed_place =
+            record->gates == NULL ? NULL : record->squashed + NAME(record_offset)(record, r, p);
+        if (records_codes) {
+            const VEC code = NAME(slope_code)(&variant->gates, low, high, o);
+            VEC_STORE(squashed_place, VEC_FMA(VEC_SET1(64), code, VEC_LOAD(squashed_place)));
+        }
         o = VEC_MAX(low, VEC_MIN(high, o));
         o = default_activations ? NAME(vec_sigmoid)(o) : NAME(vec_activation)(&variant->gates, o);
         const VEC squashed =
             default_activations ? NAME(vec_tanh)(cell) : NAME(vec_activation)(&variant->cell_output, cell);
         NAME(store_trace)(tile, 3, r, p, o);
+        NAME(record_gate)(record, GATE_O, r, p, o);
+        if (record->gates != NULL && !records_codes) {
+            VEC_STORE(squashed_place, squashed);
+        }
         NAME(store_hidden)(tile, r, p, VEC_MUL(o, squashed));
     }
 }
@@ -258,6 +316,12 @@ static LSTM_INLINE void NAME(step)(TILE_ARGUMENTS *tile, const int rows, const i
         if (tile->trace != NULL) {
             tile->trace += tile->trace_step_stride;
         }
+        if (tile->record.gates != NULL) {
+            const ptrdiff_t stride = tile->record.step_stride * LANES;
+            tile->record.gates += stride * GATE_COUNT;
+            tile->record.cells += stride;
+            tile->record.squashed += stride;
+        }
     }
 }
 
@@ -294,6 +358,8 @@ static void LSTM_MAP(DTYPE, tanh, ISA)(const REAL *x, REAL *y, ptrdiff_t n) {
 LSTM_TILES(DEFINE_TILE)
 
 #define GATES_ENTRY(ROWS, PANELS, UNITS) [ROWS][PANELS] = LSTM_KERNEL(DTYPE, gates, ROWS##x##UNITS, ISA),
+#define PRODUCT_ENTRY(ROWS, VECTORS, COLUMNS)                                                                \
+    [ROWS][VECTORS] = LSTM_KERNEL(DTYPE, product, ROWS##x##COLUMNS, ISA),
 #define STEP_ENTRY(ROWS, PANELS, UNITS) [ROWS][PANELS] = LSTM_KERNEL(DTYPE, step, ROWS##x##UNITS, ISA),
 static const LSTM_JOIN(LSTM_JOIN(lstm, DTYPE), kernels) NAME(kernels) = {
     .lanes = LANES,
@@ -303,12 +369,30 @@ static const LSTM_JOIN(LSTM_JOIN(lstm, DTYPE), kernels) NAME(kernels) = {
     .step = {LSTM_TILES(STEP_ENTRY)},
     .sigmoid = LSTM_MAP(DTYPE, sigmoid, ISA),
     .tanh = LSTM_MAP(DTYPE, tanh, ISA),
+    .product_rows = LSTM_PRODUCT_ROWS,
+    .product = {LSTM_PRODUCTS(PRODUCT_ENTRY)},
+    .cell_backward = LSTM_MAP(DTYPE, cell_backward, ISA),
+    .cell_output = LSTM_MAP(DTYPE, cell_output, ISA),
+    .add_norm = LSTM_MAP(DTYPE, add_norm, ISA),
+    .peephole_sums = LSTM_MAP(DTYPE, peephole_sums, ISA),
 };
 
 #undef NAME
 #undef TILE_ARGUMENTS
 #undef VARIANT
 #undef ACTIVATION
+#undef RECORD
+#undef PRODUCT
+#undef CELL_GRADIENT
+#undef REAL_SQRT
+#undef DEFINE_PRODUCT
+#undef PRODUCT_ENTRY
+#undef LSTM_PRODUCTS
+#undef LSTM_PRODUCT_ROWS
+#undef PRODUCT_SUMS
+#undef VEC_FNMA
+#undef VEC_LOAD_FIRST
+#undef VEC_STORE_FIRST
 #undef TILE_VECTORS
 #undef DEFINE_TILE
 #undef GATES_ENTRY

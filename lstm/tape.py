@@ -199,10 +199,16 @@ class Gradients(Mapping[str, np.ndarray]):
         self.X, self.h0, self.C0, self.norms = X, h0, C0, norms
 
     def _update_second_biases(self, before: list[np.ndarray]) -> None:
-        """What the first biases gained since `before` to the second ones too, which may have been changed."""
-        for second, old, one in zip(self._second_biases, before, self._sums, strict=True):
+        """What the first biases gained since `before` to the second ones too, which may have been changed.
+
+        Nothing before were zeros.
+        """
+        for cell, (second, one) in enumerate(zip(self._second_biases, self._sums, strict=True)):
+            if not before or np.array_equal(second, before[cell]):
+                second[...] = one.bias
+                continue
             with np.errstate(all="ignore"):
-                second[...] = one.bias if np.array_equal(second, old) else second + (one.bias - old)
+                second += one.bias - before[cell]
 
 
 class Tape:
@@ -337,7 +343,8 @@ class Tape:
         Raises
         ------
         RuntimeError
-            If the tape has been used.
+            If the tape has been used. It is also after a `backward` that a signal such as Ctrl-C interrupted,
+            which leaves `add_to` as it was.
         ValueError
             If a shape does not fit, none of the three is given, or `add_to` is of other gradients.
         TypeError
@@ -377,9 +384,16 @@ class Tape:
         else:
             g = self._checked(add_to, weights, rows)
         self._is_used = True
-        before = [one.bias.copy() for one in g._sums]
-        found = gradients.backward(recording, outputs, given.h, given.C, inputs, g._sums if weights else None)
-        g._update_second_biases(before)
+        kept = [] if add_to is None else [one.map(np.copy) for one in g._sums]
+        try:
+            found = gradients.backward(
+                recording, outputs, given.h, given.C, inputs, g._sums if weights else None
+            )
+        except BaseException:  # a signal's handler raised, or there was no memory: `add_to` is as it was
+            for one, before in zip(g._sums, kept, strict=False):
+                one.take(before)
+            raise
+        g._update_second_biases([before.bias for before in kept])
         self.norms = g.norms = Norms(*(norms[:, 0] if is_single else norms for norms in found.norms))
         g.X = found.X[0] if found.X is not None and is_single else found.X
         g.h0 = given.h.reshape(self._given.h_shape) if inputs else None

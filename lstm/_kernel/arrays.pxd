@@ -22,6 +22,15 @@ cdef inline ptrdiff_t axis_of(object array, int axis) noexcept:
     return cnp.PyArray_DIM(<cnp.ndarray>array, axis)
 
 
+cdef inline int type_of(object array) noexcept:
+    return cnp.PyArray_TYPE(<cnp.ndarray>array)
+
+
+cdef inline ptrdiff_t stride_of(object array, int axis) noexcept:
+    """In bytes."""
+    return cnp.PyArray_STRIDE(<cnp.ndarray>array, axis)
+
+
 cdef inline void *data_of(object array) noexcept:
     return cnp.PyArray_DATA(<cnp.ndarray>array)
 
@@ -120,3 +129,28 @@ cdef inline bint overlap(object array, object other) noexcept:
     """Whether two contiguous arrays have memory in common."""
     first, second = <char *>data_of(array), <char *>data_of(other)
     return first < second + bytes_of(other) and second < first + bytes_of(array)
+
+
+cdef inline void *writable_data(
+    const LayerWeights *weights, str name, object array, tuple shape
+) except? NULL:
+    """The first element of a contiguous, writable array of the net's dtype and this shape; else ValueError.
+
+    NULL for None.
+    """
+    if array is None:
+        return NULL
+    if not is_contiguous_of(array, weights) or not is_writeable(array) or array.shape != shape:
+        raise ValueError(f"{name} must be a contiguous, writable array of the net's dtype, of shape {shape}")
+    return data_of(array)
+
+
+cdef inline const void *read_data(
+    const LayerWeights *weights, str name, object array, tuple shape
+) except? NULL:
+    """The same for an array that is only read."""
+    if array is None:
+        return NULL
+    if not is_contiguous_of(array, weights) or array.shape != shape:
+        raise ValueError(f"{name} must be a contiguous array of the net's dtype, of shape {shape}")
+    return data_of(array)

@@ -1,10 +1,20 @@
 # cython: language_level=3, boundscheck=False, cdivision=True, initializedcheck=False, autotestdict=False
 # One call of one layer and direction, from the caller's arrays to the passes over their rows.
+cimport numpy as cnp
 from libc.stdint cimport uintptr_t
 from libc.string cimport memset
 
-from .layer_weights cimport LayerWeights, bind_weights
-from .micro_kernels cimport Pass, Real, lstm_f32_pass, lstm_f64_pass
+from .arrays cimport data_of, stride_of, type_number, type_of, writable_data
+from .layer_weights cimport LayerWeights, bind_weights, lanes_of, needs_codes
+from .micro_kernels cimport (
+    GATE_COUNT,
+    Pass,
+    Real,
+    Record,
+    lstm_f32_pass,
+    lstm_f32_record,
+    lstm_f64_pass,
+)
 from .passes cimport choose_blocks, run_passes, scratch_bytes
 
 
@@ -25,6 +35,13 @@ cdef struct Rows:
     ptrdiff_t time_stride
 
 
+cdef struct Saved:
+    # What a pass keeps for its gradients, rows in order of length; csrc/lstm_kernels.h has the layouts.
+    void *gates  # (P, B, T, 4, L)
+    void *cells  # (P, B, T + 1, L)
+    void *squashed  # (P, B, T, L)
+
+
 cdef struct Call:
     # What one layer and direction is asked for. States are (B, O) and (B, H), contiguous, in and out.
     ptrdiff_t batch
@@ -35,6 +52,8 @@ cdef struct Call:
     Rows Y  # (B, T, O), or NULL
     Rows trace  # five of (B, T, H), or NULL
     ptrdiff_t trace_gate_stride
+    Saved record  # its gates NULL: nothing is recorded
+    const void *recurrent  # (B, O), or NULL
     const ptrdiff_t *order  # (B,): rows, longest first, or NULL
     const ptrdiff_t *lengths  # (B,), or NULL
     bint reverse
@@ -53,6 +72,28 @@ cdef inline Rows rows_of(const Real[:, :, :] array, name) except *:
     return rows
 
 
+cdef inline Rows strided_rows(
+    const LayerWeights *weights, str name, object array, tuple shape
+) except *:
+    """An array of the weights' dtype and of this shape, (B, T, K); of None a NULL."""
+    cdef Rows rows
+    cdef ptrdiff_t size = sizeof(double) if weights.is_double else sizeof(float)
+    rows.data, rows.batch_stride, rows.time_stride = NULL, 0, 0
+    if array is None:
+        return rows
+    if array.shape != shape or type_of(array) != type_number(weights):
+        raise ValueError(f"{name} must be an array of the weights' dtype, of shape {shape}")
+    if cnp.PyArray_SIZE(array) == 0:
+        return rows
+    if not cnp.PyArray_ISALIGNED(<cnp.ndarray>array) or stride_of(array, 2) != size and shape[2] > 1:
+        raise ValueError(f"{name} must be aligned, and contiguous on its last axis")
+    rows.data = data_of(array)
+    rows.batch_stride, rows.time_stride = stride_of(array, 0) // size, stride_of(array, 1) // size
+    if rows.batch_stride * size != stride_of(array, 0) or rows.time_stride * size != stride_of(array, 1):
+        raise ValueError(f"{name} has strides of parts of its elements")
+    return rows
+
+
 cdef inline Rows from_end(Rows rows, ptrdiff_t time, ptrdiff_t size) noexcept nogil:
     """The same rows with time reversed."""
     if rows.data is NULL:
@@ -62,8 +103,30 @@ cdef inline Rows from_end(Rows rows, ptrdiff_t time, ptrdiff_t size) noexcept no
     )
 
 
+cdef inline Saved saved_of(
+    const LayerWeights *weights, ptrdiff_t batch, ptrdiff_t time, tuple record
+) except *:
+    """The addresses of gates (P, B, T, 4, L), cells (P, B, T + 1, L) and squashed (P, B, T, L)."""
+    cdef Saved saved
+    cdef ptrdiff_t panels = weights.panels
+    cdef ptrdiff_t lanes = lanes_of(weights)
+    saved.gates = writable_data(weights, "gates", record[0], (panels, batch, time, GATE_COUNT, lanes))
+    saved.cells = writable_data(weights, "cells", record[1], (panels, batch, time + 1, lanes))
+    saved.squashed = writable_data(weights, "squashed", record[2], (panels, batch, time, lanes))
+    return saved
+
+
+cdef inline int check_lengths(lengths, batch, time) except -1:
+    """ValueError if lengths (B,) are not between 0 and T."""
+    if lengths.shape != (batch,):
+        raise ValueError(f"lengths has shape {lengths.shape}, but must be {(batch,)}")
+    if batch and not (0 <= lengths.min() and lengths.max() <= time):
+        raise ValueError(f"lengths must be between 0 and {time}")
+    return 0
+
+
 cdef inline int check_call(
-    const LayerWeights *weights, X, h, C, Y, lengths, trace
+    const LayerWeights *weights, X, h, C, Y, lengths, trace, recurrent
 ) except -1:
     """ValueError if arrays disagree with the weights or with one another."""
     batch, time = X.shape[:2]
@@ -76,16 +139,15 @@ cdef inline int check_call(
         shapes["Y"] = (Y, (batch, time, weights.state_size))
     if trace is not None:
         shapes["trace"] = (trace, (5, batch, time, weights.hidden_size))
-    if lengths is not None:
-        shapes["lengths"] = (lengths, (batch,))
+    if recurrent is not None:
+        shapes["recurrent"] = (recurrent, (batch, weights.state_size))
     for name, (array, shape) in shapes.items():
         if array.shape != shape:
             raise ValueError(f"{name} has shape {array.shape}, but must be {shape}")
     if lengths is not None:
         if trace is not None:
             raise ValueError("a trace of rows of different lengths is taken row by row")
-        if batch and not (0 <= lengths.min() and lengths.max() <= time):
-            raise ValueError(f"lengths must be between 0 and {time}")
+        check_lengths(lengths, batch, time)
     return 0
 
 
@@ -101,6 +163,21 @@ cdef inline Call step_call(
     return call
 
 
+cdef inline void bind_record(
+    Record *record, const Saved *saved, ptrdiff_t batch, ptrdiff_t time, bint reverse
+) noexcept nogil:
+    """Point `record` at what a call of B rows and T steps keeps."""
+    if Record is lstm_f32_record:
+        record.gates, record.cells = <float *>saved.gates, <float *>saved.cells
+        record.squashed = <float *>saved.squashed
+    else:
+        record.gates, record.cells = <double *>saved.gates, <double *>saved.cells
+        record.squashed = <double *>saved.squashed
+    record.row_stride, record.panel_stride = time, batch * time
+    record.cells_row_stride, record.cells_panel_stride = time + 1, batch * (time + 1)
+    record.step_stride = -1 if reverse else 1
+
+
 cdef inline size_t prepare(Pass *layer, const LayerWeights *weights, Call *call) noexcept nogil:
     """Fill in the weights, sizes and strides of a call; returns the bytes of scratch memory that it needs."""
     cdef size_t size = sizeof(layer.cell[0])
@@ -112,6 +189,7 @@ cdef inline size_t prepare(Pass *layer, const LayerWeights *weights, Call *call)
         Y = from_end(Y, call.time, size)
         trace = from_end(trace, call.time, size)
     bind_weights(layer, weights)
+    bind_record(&layer.record, &call.record, call.batch, call.time, call.reverse)
     layer.time = call.time
     layer.reverse = call.reverse
     layer.lengths = call.lengths
@@ -126,7 +204,9 @@ cdef inline size_t prepare(Pass *layer, const LayerWeights *weights, Call *call)
         layer.trace = <float *>trace.data
         layer.state_hidden = <float *>call.h
         layer.state_cell = <float *>call.C
-        if layer.trace is not NULL:
+        layer.recurrent = <const float *>call.recurrent
+        layer.record.has_codes = needs_codes(&weights.f32)
+        if layer.trace is not NULL or layer.record.gates is not NULL:
             layer.variant = &weights.f32
     else:
         layer.input = <const double *>X.data
@@ -134,7 +214,9 @@ cdef inline size_t prepare(Pass *layer, const LayerWeights *weights, Call *call)
         layer.trace = <double *>trace.data
         layer.state_hidden = <double *>call.h
         layer.state_cell = <double *>call.C
-        if layer.trace is not NULL:
+        layer.recurrent = <const double *>call.recurrent
+        layer.record.has_codes = needs_codes(&weights.f64)
+        if layer.trace is not NULL or layer.record.gates is not NULL:
             layer.variant = &weights.f64
     choose_blocks(layer, call.batch)
     return scratch_bytes(layer)
@@ -157,8 +239,8 @@ cdef inline int run_pass(Pass *layer, const LayerWeights *weights, Call *call, c
     cdef size_t size = prepare(layer, weights, call)
     cdef char *own = NULL
     cdef int status
-    layer.work = layer.heard = 0
-    layer.hears_signals = memory is NULL
+    layer.slice.work = layer.slice.heard = 0
+    layer.slice.hears_signals = memory is NULL
     if memory is NULL:
         own = memory = <char *>lstm_scratch_take(size)
         if own is NULL:
@@ -194,8 +276,12 @@ cdef inline size_t call_bytes(const LayerWeights *weights, Call *call) noexcept 
 cdef inline forward_typed(
     const LayerWeights *weights, const Real[:, :, :] X, Real[:, ::1] h, Real[:, ::1] C, Real[:, :, :] Y,
     const Py_ssize_t[::1] lengths, const Py_ssize_t[::1] order, bint reverse, Real[:, :, :, :] trace,
+    tuple record, const Real[:, ::1] recurrent,
 ):
-    """X (B, T, I), Y (B, T, O) or None, trace (5, B, T, H) or None; h (B, O), C (B, H) in and out."""
+    """X (B, T, I), Y (B, T, O) or None, trace (5, B, T, H) or None; h (B, O), C (B, H) in and out.
+
+    `record` are gates, cells and squashed, or None; recurrent (B, O) or None.
+    """
     cdef Call call
     memset(&call, 0, sizeof(call))
     call.batch, call.time = X.shape[0], X.shape[1]
@@ -212,4 +298,8 @@ cdef inline forward_typed(
     if lengths is not None:
         call.lengths = <const ptrdiff_t *>&lengths[0]
         call.order = <const ptrdiff_t *>&order[0]
+    if record is not None:
+        call.record = saved_of(weights, call.batch, call.time, record)
+    if recurrent is not None:
+        call.recurrent = &recurrent[0, 0]
     run_call(weights, &call, NULL)

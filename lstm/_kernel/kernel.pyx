@@ -9,12 +9,13 @@
             hidden_products                                 h half, then the cell update
               kernels.gates / .step    micro_kernels.pxd    one register tile, in C
 
+    backward_sequence                this file            its gradients: backward_call.pxd, backward.pxd
+
 Shapes: B batch, T time, I input, H hidden, O features of h, L lanes, P = ceil(H / L) panels. The layouts of
 weights, sums and states are drawn in csrc/lstm_kernels.h, docs/kernels.md explains the words.
 """
 cimport cython
 cimport numpy as cnp
-from libc.math cimport INFINITY
 from libc.stdint cimport uint64_t
 from libc.stdlib cimport free
 
@@ -22,22 +23,18 @@ import os
 
 import numpy
 
-from .call cimport check_call, forward_typed
+from .backward_call cimport BackwardCall, backward_call, run_backward_call
+from .call cimport check_call, check_lengths, forward_typed
 from .layer_weights cimport (
     LayerWeights,
     address_of,
-    check_activations,
     check_shapes,
+    set_options,
     set_sizes,
-    set_variant,
 )
 from .merges cimport merge_typed
 from .micro_kernels cimport (
     LSTM_ISA_COUNT,
-    LSTM_SIGMOID,
-    LSTM_TANH,
-    lstm_f32_variant,
-    lstm_f64_variant,
     lstm_fp_default,
     lstm_fp_leave,
     lstm_fp_read,
@@ -161,14 +158,7 @@ cdef class PackedWeights:
         panel_lanes, _, panel_tile = tile_limits(isa, bias.dtype.name)
         set_sizes(layer, panel_lanes, panel_tile, bias.itemsize)
         layer.has_default_equations = options is None and peephole is None
-        default = ((LSTM_SIGMOID, 1.0, 0.0), (LSTM_TANH, 1.0, 0.0), (LSTM_TANH, 1.0, 0.0))
-        clip, cell_clip, proj_clip, input_forget, activations = (
-            (None, None, None, False, default) if options is None else options
-        )
-        layer.proj_clip = INFINITY if proj_clip is None else proj_clip
-        check_activations(activations)
-        set_variant[lstm_f32_variant](&layer.f32, clip, cell_clip, input_forget, activations)
-        set_variant[lstm_f64_variant](&layer.f64, clip, cell_clip, input_forget, activations)
+        set_options(layer, options)
 
     cdef take_arrays(self, input, hidden, bias, peephole, projection):
         """Check the arrays and keep them, read-only, and their addresses."""
@@ -209,7 +199,8 @@ cdef class PackedWeights:
 
 
 def forward_sequence(
-    PackedWeights weights not None, X, h, C, Y, lengths=None, bint reverse=False, trace=None
+    PackedWeights weights not None, X, h, C, Y, lengths=None, bint reverse=False, trace=None,
+    tuple record=None, recurrent=None,
 ):
     """X (B, T, I), h (B, O), C (B, H), Y (B, T, O) or None: all time steps of one layer and direction.
 
@@ -217,17 +208,50 @@ def forward_sequence(
     is overwritten with h of every step, and `trace`, (5, B, T, H), with i, f, g, o and C. All are of the
     weights' dtype; `X` and `Y` may have any strides but on the last axis. `h`, `C` and `Y` overlap neither
     one another nor `X`. With `reverse` time runs from the end. `lengths` (B,) of intp: a row's steps
-    past its length are not read, and are zero in `Y`; not together with `trace`.
+    past its length are not read, and are zero in `Y`; not together with `trace`. `record` is overwritten
+    with what `backward_sequence` needs: gates (P, B, T, 4, L), cells (P, B, T + 1, L), squashed
+    (P, B, T, L). `recurrent` (B, O): factors of h on its way to the next step.
     """
-    order = None
-    check_call(&weights.layer, X, h, C, Y, lengths, trace)
-    if lengths is not None:
-        lengths = numpy.ascontiguousarray(lengths, numpy.intp)
-        order = numpy.ascontiguousarray(numpy.argsort(-lengths, kind="stable"), numpy.intp)
+    check_call(&weights.layer, X, h, C, Y, lengths, trace, recurrent)
+    lengths, order = rows_by_length(lengths)
     if weights.layer.is_double:
-        forward_typed[double](&weights.layer, X, h, C, Y, lengths, order, reverse, trace)
+        forward_typed[double](&weights.layer, X, h, C, Y, lengths, order, reverse, trace, record, recurrent)
     else:
-        forward_typed[float](&weights.layer, X, h, C, Y, lengths, order, reverse, trace)
+        forward_typed[float](&weights.layer, X, h, C, Y, lengths, order, reverse, trace, record, recurrent)
+
+
+cdef rows_by_length(lengths):
+    """The lengths (B,) of intp, and the rows in their order, longest first, (B,); None twice for None."""
+    if lengths is None:
+        return None, None
+    lengths = numpy.ascontiguousarray(lengths, numpy.intp)
+    return lengths, numpy.ascontiguousarray(numpy.argsort(-lengths, kind="stable"), numpy.intp)
+
+
+def backward_sequence(
+    PackedWeights weights not None, X, Y, h0, tuple record not None, dY, dh, dC, dX, tuple sums, norms,
+    lengths=None, bint reverse=False, recurrent=None,
+):
+    """The gradients of one `forward_sequence` with a record: all time steps of one layer and direction.
+
+    X (B, T, I), Y (B, T, O), h0 (B, O), `lengths`, `reverse` and `recurrent` are those of the pass. dY
+    (B, T, O), or None, dh (B, O) and dC (B, H) are the gradients of its results; the last two are
+    overwritten with those of the first state, dX (B, T, I), if given, with that of X. Those of the weights
+    are added to `sums`, or None: input (4, H, I), hidden (4, H, O), bias (4, H), peephole (3, H) or None,
+    projection (O, H) or None; with one more axis in front, (B, ...), each row's to its own. `norms`
+    (2, B, T) is overwritten with the norms of the gradients of h and C of every step. The record is used up.
+    """
+    cdef BackwardCall call = backward_call(
+        &weights.layer, X, Y, h0, record, dY, dh, dC, dX, sums, norms, recurrent, reverse
+    )
+    cdef const Py_ssize_t[::1] order, rank, steps
+    if lengths is not None and call.batch:
+        check_lengths(lengths, call.batch, call.time)
+        steps, order = rows_by_length(lengths)
+        rank = numpy.argsort(order)
+        call.lengths, call.order = <const ptrdiff_t *>&steps[0], <const ptrdiff_t *>&order[0]
+        call.rank = <const ptrdiff_t *>&rank[0]
+    run_backward_call(&weights.layer, &call)
 
 
 cdef bint stack_of(object cells, Stack *stack) noexcept:

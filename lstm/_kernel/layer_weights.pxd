@@ -6,6 +6,11 @@ from .micro_kernels cimport (
     GATE_COUNT,
     LSTM_CACHE_LINE,
     LSTM_ACTIVATION_COUNT,
+    LSTM_ELU,
+    LSTM_LEAKY_RELU,
+    LSTM_SIGMOID,
+    LSTM_TANH,
+    LSTM_THRESHOLDED_RELU,
     Pass,
     Real,
     Variant,
@@ -109,6 +114,40 @@ cdef inline void set_variant(Variant *variant, clip, cell_clip, bint input_forge
     variant.clip = INFINITY if clip is None else clip
     variant.cell_clip = INFINITY if cell_clip is None else cell_clip
     variant.input_forget = input_forget
+
+
+cdef inline int set_options(LayerWeights *weights, options) except -1:
+    """Both variants and the bound of h, from the options of `PackedWeights`, None for the default ones."""
+    default = ((LSTM_SIGMOID, 1.0, 0.0), (LSTM_TANH, 1.0, 0.0), (LSTM_TANH, 1.0, 0.0))
+    clip, cell_clip, proj_clip, input_forget, activations = (
+        (None, None, None, False, default) if options is None else options
+    )
+    weights.proj_clip = INFINITY if proj_clip is None else proj_clip
+    check_activations(activations)
+    set_variant[lstm_f32_variant](&weights.f32, clip, cell_clip, input_forget, activations)
+    set_variant[lstm_f64_variant](&weights.f64, clip, cell_clip, input_forget, activations)
+    return 0
+
+
+cdef inline ptrdiff_t lanes_of(const LayerWeights *weights) noexcept nogil:
+    """Units in one vector."""
+    if weights.is_double:
+        return lstm_isa_at(weights.isa).f64.lanes
+    return lstm_isa_at(weights.isa).f32.lanes
+
+
+cdef inline bint has_branches(int kind) noexcept nogil:
+    """Whether the value of an activation does not tell its slope."""
+    return kind == LSTM_LEAKY_RELU or kind == LSTM_THRESHOLDED_RELU or kind == LSTM_ELU
+
+
+cdef inline bint needs_codes(const Variant *variant) noexcept nogil:
+    """Whether the values of the gates do not tell the slopes at their sums."""
+    return (
+        variant.clip < INFINITY
+        or has_branches(variant.gates.kind)
+        or has_branches(variant.candidate.kind)
+    )
 
 
 cdef inline void bind_weights(Pass *layer, const LayerWeights *weights) noexcept nogil:

@@ -9,10 +9,21 @@ cdef extern from "lstm_kernels.h" nogil:
         LSTM_CACHE_LINE
         LSTM_MAX_ROWS
         LSTM_MAX_PANELS
+        LSTM_MAX_PRODUCT_ROWS
+        LSTM_MAX_PRODUCT_VECTORS
         LSTM_ISA_COUNT
         LSTM_SIGMOID
         LSTM_TANH
+        LSTM_LEAKY_RELU
+        LSTM_THRESHOLDED_RELU
+        LSTM_ELU
         LSTM_ACTIVATION_COUNT
+
+    ctypedef struct lstm_slice:
+        uint64_t mode
+        int64_t heard
+        ptrdiff_t work
+        int hears_signals
 
     ctypedef struct lstm_f32_activation:
         int kind
@@ -26,6 +37,17 @@ cdef extern from "lstm_kernels.h" nogil:
         float clip
         float cell_clip
         int input_forget
+
+    ctypedef struct lstm_f32_record:
+        float *gates
+        float *cells
+        float *squashed
+        ptrdiff_t row_stride
+        ptrdiff_t panel_stride
+        ptrdiff_t cells_row_stride
+        ptrdiff_t cells_panel_stride
+        ptrdiff_t step_stride
+        int has_codes
 
     ctypedef struct lstm_f32_tile:
         const float *input
@@ -51,10 +73,48 @@ cdef extern from "lstm_kernels.h" nogil:
         float *trace
         ptrdiff_t trace_gate_stride
         ptrdiff_t trace_row_stride
+        lstm_f32_record record
         ptrdiff_t steps
         ptrdiff_t start_step_stride
         ptrdiff_t output_step_stride
         ptrdiff_t trace_step_stride
+
+    ctypedef struct lstm_f32_product:
+        const float *input
+        ptrdiff_t input_row_stride
+        ptrdiff_t input_k_stride
+        ptrdiff_t chunk
+        ptrdiff_t chunk_stride
+        ptrdiff_t depth
+        const float *weights
+        ptrdiff_t weights_k_stride
+        const float *start
+        ptrdiff_t start_row_stride
+        float *sums
+        ptrdiff_t sums_row_stride
+        ptrdiff_t last_lanes
+        int is_last
+        const float *prefetch
+
+    ctypedef struct lstm_f32_cell_gradient:
+        ptrdiff_t rows
+        ptrdiff_t panels
+        ptrdiff_t units
+        int reverse
+        int projects
+        lstm_f32_record record
+        const ptrdiff_t *order
+        const float *d_output
+        ptrdiff_t d_output_row_stride
+        const float *d_hidden
+        float *d_cell
+        float *d_sums
+        ptrdiff_t d_sums_row_stride
+        float *hidden_norms
+        float *cell_norms
+        ptrdiff_t norms_row_stride
+        const lstm_f32_variant *variant
+        const float *peephole
 
     ctypedef struct lstm_f32_kernels:
         ptrdiff_t lanes
@@ -64,6 +124,16 @@ cdef extern from "lstm_kernels.h" nogil:
         void (*step[LSTM_MAX_ROWS + 1][LSTM_MAX_PANELS + 1])(lstm_f32_tile *) noexcept nogil
         void (*sigmoid)(const float *, float *, ptrdiff_t) noexcept nogil
         void (*tanh)(const float *, float *, ptrdiff_t) noexcept nogil
+        ptrdiff_t product_rows[LSTM_MAX_PRODUCT_VECTORS + 1]
+        void (*product[LSTM_MAX_PRODUCT_ROWS + 1][LSTM_MAX_PRODUCT_VECTORS + 1])(
+            const lstm_f32_product *
+        ) noexcept nogil
+        void (*cell_backward)(const lstm_f32_cell_gradient *) noexcept nogil
+        void (*cell_output)(const lstm_f32_cell_gradient *, ptrdiff_t, float *) noexcept nogil
+        float (*add_norm)(float *, const float *, ptrdiff_t) noexcept nogil
+        void (*peephole_sums)(
+            const float *, const float *, ptrdiff_t, int, float *
+        ) noexcept nogil
 
     ctypedef struct lstm_f32_pass:
         const lstm_f32_kernels *kernels
@@ -76,10 +146,7 @@ cdef extern from "lstm_kernels.h" nogil:
         ptrdiff_t panels
         ptrdiff_t projection_panels
         double proj_clip
-        uint64_t mode
-        int64_t heard
-        ptrdiff_t work
-        int hears_signals
+        lstm_slice slice
         ptrdiff_t state_width
         const float *input_weights
         const float *hidden_weights
@@ -97,6 +164,9 @@ cdef extern from "lstm_kernels.h" nogil:
         ptrdiff_t trace_gate_stride
         ptrdiff_t trace_batch_stride
         ptrdiff_t trace_time_stride
+        lstm_f32_record record
+        const float *recurrent
+        float *masked
         const ptrdiff_t *order
         const ptrdiff_t *lengths
         int reverse
@@ -129,6 +199,17 @@ cdef extern from "lstm_kernels.h" nogil:
         double cell_clip
         int input_forget
 
+    ctypedef struct lstm_f64_record:
+        double *gates
+        double *cells
+        double *squashed
+        ptrdiff_t row_stride
+        ptrdiff_t panel_stride
+        ptrdiff_t cells_row_stride
+        ptrdiff_t cells_panel_stride
+        ptrdiff_t step_stride
+        int has_codes
+
     ctypedef struct lstm_f64_tile:
         const double *input
         ptrdiff_t input_row_stride
@@ -153,10 +234,48 @@ cdef extern from "lstm_kernels.h" nogil:
         double *trace
         ptrdiff_t trace_gate_stride
         ptrdiff_t trace_row_stride
+        lstm_f64_record record
         ptrdiff_t steps
         ptrdiff_t start_step_stride
         ptrdiff_t output_step_stride
         ptrdiff_t trace_step_stride
+
+    ctypedef struct lstm_f64_product:
+        const double *input
+        ptrdiff_t input_row_stride
+        ptrdiff_t input_k_stride
+        ptrdiff_t chunk
+        ptrdiff_t chunk_stride
+        ptrdiff_t depth
+        const double *weights
+        ptrdiff_t weights_k_stride
+        const double *start
+        ptrdiff_t start_row_stride
+        double *sums
+        ptrdiff_t sums_row_stride
+        ptrdiff_t last_lanes
+        int is_last
+        const double *prefetch
+
+    ctypedef struct lstm_f64_cell_gradient:
+        ptrdiff_t rows
+        ptrdiff_t panels
+        ptrdiff_t units
+        int reverse
+        int projects
+        lstm_f64_record record
+        const ptrdiff_t *order
+        const double *d_output
+        ptrdiff_t d_output_row_stride
+        const double *d_hidden
+        double *d_cell
+        double *d_sums
+        ptrdiff_t d_sums_row_stride
+        double *hidden_norms
+        double *cell_norms
+        ptrdiff_t norms_row_stride
+        const lstm_f64_variant *variant
+        const double *peephole
 
     ctypedef struct lstm_f64_kernels:
         ptrdiff_t lanes
@@ -166,6 +285,16 @@ cdef extern from "lstm_kernels.h" nogil:
         void (*step[LSTM_MAX_ROWS + 1][LSTM_MAX_PANELS + 1])(lstm_f64_tile *) noexcept nogil
         void (*sigmoid)(const double *, double *, ptrdiff_t) noexcept nogil
         void (*tanh)(const double *, double *, ptrdiff_t) noexcept nogil
+        ptrdiff_t product_rows[LSTM_MAX_PRODUCT_VECTORS + 1]
+        void (*product[LSTM_MAX_PRODUCT_ROWS + 1][LSTM_MAX_PRODUCT_VECTORS + 1])(
+            const lstm_f64_product *
+        ) noexcept nogil
+        void (*cell_backward)(const lstm_f64_cell_gradient *) noexcept nogil
+        void (*cell_output)(const lstm_f64_cell_gradient *, ptrdiff_t, double *) noexcept nogil
+        double (*add_norm)(double *, const double *, ptrdiff_t) noexcept nogil
+        void (*peephole_sums)(
+            const double *, const double *, ptrdiff_t, int, double *
+        ) noexcept nogil
 
     ctypedef struct lstm_f64_pass:
         const lstm_f64_kernels *kernels
@@ -178,10 +307,7 @@ cdef extern from "lstm_kernels.h" nogil:
         ptrdiff_t panels
         ptrdiff_t projection_panels
         double proj_clip
-        uint64_t mode
-        int64_t heard
-        ptrdiff_t work
-        int hears_signals
+        lstm_slice slice
         ptrdiff_t state_width
         const double *input_weights
         const double *hidden_weights
@@ -199,6 +325,9 @@ cdef extern from "lstm_kernels.h" nogil:
         ptrdiff_t trace_gate_stride
         ptrdiff_t trace_batch_stride
         ptrdiff_t trace_time_stride
+        lstm_f64_record record
+        const double *recurrent
+        double *masked
         const ptrdiff_t *order
         const ptrdiff_t *lengths
         int reverse
@@ -235,6 +364,10 @@ cdef extern from "lstm_kernels.h" nogil:
 ctypedef fused Real:
     float
     double
+
+ctypedef fused Record:
+    lstm_f32_record
+    lstm_f64_record
 
 ctypedef fused Variant:
     lstm_f32_variant

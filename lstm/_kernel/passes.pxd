@@ -58,6 +58,8 @@ cdef inline size_t scratch_bytes(Pass *layer) noexcept nogil:
     cdef ptrdiff_t sums_panels = min(layer.panels, LSTM_MAX_PANELS)
     if layer.projection_panels > 0:
         elements += cell_elements(layer) + GATE_COUNT * layer.kernels.lanes
+    if layer.recurrent is not NULL:
+        elements += layer.rows * layer.state_width
     if not is_stepwise(layer):
         sums_panels = layer.block_time * layer.panels
     elements += sums_panels * sums_per_panel(layer) + gathered_elements(layer)
@@ -84,6 +86,9 @@ cdef inline void bind_scratch(Pass *layer, char *memory) noexcept nogil:
         layer.cell_output = layer.zeros + vectors
         layer.sums = layer.cell_output + cell_elements(layer)
         memset(layer.zeros, 0, vectors * sizeof(layer.cell[0]))
+    if layer.recurrent is not NULL:
+        layer.masked = layer.sums
+        layer.sums += layer.rows * layer.state_width
     layer.gathered = layer.sums
     layer.sums += gathered_elements(layer)
 
@@ -106,6 +111,24 @@ cdef inline void load_states(Pass *layer) noexcept nogil:
             layer.cell + row * cell_width,
             layer.state_cell + from_row * layer.hidden_size,
             layer.hidden_size * size,
+        )
+        if layer.record.gates is not NULL:
+            record_first_cell(layer, row)
+
+
+cdef inline void record_first_cell(Pass *layer, ptrdiff_t row) noexcept nogil:
+    """C before the first step of a row, to its place in the record."""
+    cdef ptrdiff_t lanes = layer.kernels.lanes
+    cdef ptrdiff_t step = 0
+    cdef ptrdiff_t panel
+    if layer.reverse:
+        step = layer.time if layer.order is NULL else ordered_length(layer, row)
+    for panel in range(layer.panels):
+        memcpy(
+            layer.record.cells
+            + (panel * layer.record.cells_panel_stride + row * layer.record.cells_row_stride + step) * lanes,
+            layer.cell + (row * layer.panels + panel) * lanes,
+            lanes * sizeof(layer.cell[0]),
         )
 
 
@@ -130,6 +153,11 @@ cdef inline void store_states(Pass *layer) noexcept nogil:
 
 cdef inline void next_rows(Pass *layer) noexcept nogil:
     """Go on to the rows after those of this pass."""
+    cdef ptrdiff_t lanes = layer.kernels.lanes
+    if layer.record.gates is not NULL:
+        layer.record.gates += layer.rows * layer.record.row_stride * GATE_COUNT * lanes
+        layer.record.cells += layer.rows * layer.record.cells_row_stride * lanes
+        layer.record.squashed += layer.rows * layer.record.row_stride * lanes
     if layer.order is not NULL:
         layer.order += layer.rows
         return
@@ -149,7 +177,7 @@ cdef inline int run_passes(Pass *layer, char *memory, ptrdiff_t batch) noexcept 
     """
     cdef ptrdiff_t left = batch
     cdef int status = 0
-    layer.mode = lstm_fp_enter()
+    layer.slice.mode = lstm_fp_enter()
     while left > 0 and status == 0:
         layer.rows = layer.batch = share(left, PASS_ROWS)
         bind_scratch(layer, memory)
@@ -158,5 +186,5 @@ cdef inline int run_passes(Pass *layer, char *memory, ptrdiff_t batch) noexcept 
         store_states(layer)
         next_rows(layer)
         left -= layer.rows
-    lstm_fp_leave(layer.mode)
+    lstm_fp_leave(layer.slice.mode)
     return status

@@ -2,7 +2,7 @@
 # Signals such as Ctrl-C, heard between slices of a long call, and guards against a second thread.
 from libc.stdint cimport int64_t
 
-from .micro_kernels cimport Pass, lstm_fp_enter, lstm_fp_leave
+from .micro_kernels cimport lstm_fp_enter, lstm_fp_leave, lstm_slice
 
 
 cdef extern from "Python.h":
@@ -41,27 +41,27 @@ cdef inline int64_t nanoseconds() noexcept nogil:
     return <int64_t>now.tv_sec * 1_000_000_000 + now.tv_nsec
 
 
-cdef inline int hear_signals(Pass *layer, ptrdiff_t steps) noexcept nogil:
-    """-1, with an exception set, if a signal's handler raised; to be called after each few `steps`.
+cdef inline int hear_signals(lstm_slice *slice, ptrdiff_t work) noexcept nogil:
+    """-1, with an exception set, if a signal's handler raised; to be called after each bit of `work`.
 
-    Handlers run in the thread's own floating-point mode.
+    `work` counts multiply-adds of a gate. Handlers run in the thread's own floating-point mode.
     """
     cdef int status
     cdef int64_t now
-    if not layer.hears_signals:
+    if not slice.hears_signals:
         return 0
-    layer.work += steps * layer.batch * layer.hidden_size * (layer.input_size + layer.state_size)
-    if layer.work < CLOCK_WORK:
+    slice.work += work
+    if slice.work < CLOCK_WORK:
         return 0
-    layer.work = 0
+    slice.work = 0
     now = nanoseconds()
-    if layer.heard == 0:
-        layer.heard = now
-    if now - layer.heard < SLICE:
+    if slice.heard == 0:
+        slice.heard = now
+    if now - slice.heard < SLICE:
         return 0
-    lstm_fp_leave(layer.mode)
+    lstm_fp_leave(slice.mode)
     with gil:
         status = PyErr_CheckSignals()
-    layer.mode = lstm_fp_enter()
-    layer.heard = nanoseconds()
+    slice.mode = lstm_fp_enter()
+    slice.heard = nanoseconds()
     return status

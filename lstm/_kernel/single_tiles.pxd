@@ -86,6 +86,7 @@ cdef inline tile_typed(
     layer.tile.output = NULL
     layer.tile.variant = NULL
     layer.tile.trace = NULL
+    layer.tile.record.gates = NULL
     layer.tile.steps = 1
     if is_step:
         layer.tile.cell = &cell[0, 0, 0]

@@ -30,6 +30,17 @@ cdef inline void store_outputs(Pass *layer, ptrdiff_t step) noexcept nogil:
             output[feature] = h if h == h else NAN
 
 
+cdef inline void mask_hidden(Pass *layer) noexcept nogil:
+    """masked (B, O) = hidden times the factors of the recurrent dropout."""
+    cdef ptrdiff_t row, feature
+    for row in range(layer.batch):
+        factors = layer.recurrent + caller_row(layer, row) * layer.state_size
+        hidden = layer.hidden + row * layer.state_width
+        masked = layer.masked + row * layer.state_width
+        for feature in range(layer.state_size):
+            masked[feature] = hidden[feature] * factors[feature]
+
+
 cdef inline void run_step(Pass *layer, ptrdiff_t step, ptrdiff_t block_step, bint forward) noexcept nogil:
     """One time step of the rows at work: hidden, cell and output[:, step].
 
@@ -38,6 +49,8 @@ cdef inline void run_step(Pass *layer, ptrdiff_t step, ptrdiff_t block_step, bin
     """
     cdef ptrdiff_t done = 0
     cdef ptrdiff_t panel, panels, next_panel
+    if layer.recurrent is not NULL:
+        mask_hidden(layer)
     while done < layer.panels:
         panels = tile_panels(layer, layer.panels - done)
         panel = done if forward else layer.panels - done - panels
@@ -60,6 +73,7 @@ cdef inline bint is_whole_tile(Pass *layer) noexcept nogil:
         and layer.batch <= layer.kernels.row_tile
         and layer.projection_panels == 0
         and layer.order is NULL
+        and layer.recurrent is NULL
         and not is_stepwise(layer)
     )
 
@@ -86,6 +100,7 @@ cdef inline int run_layer(Pass *layer) noexcept nogil:
     cdef ptrdiff_t block_step, steps, panel
     cdef bint forward = True
     layer.tile.output = layer.tile.trace = NULL
+    layer.tile.record = layer.record
     layer.tile.peephole = NULL
     layer.tile.steps = 1
     layer.tile.variant = layer.variant
@@ -109,7 +124,10 @@ cdef inline int run_layer(Pass *layer) noexcept nogil:
             for block_step in range(steps):
                 run_step(layer, step + block_step, block_step, forward)
                 forward = not forward
-        if hear_signals(layer, steps) < 0:
+        if hear_signals(
+            &layer.slice,
+            steps * layer.batch * layer.hidden_size * (layer.input_size + layer.state_size),
+        ) < 0:
             return -1
         step += steps
     layer.batch = layer.rows

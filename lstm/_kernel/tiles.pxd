@@ -143,6 +143,21 @@ cdef inline void point_at_states(Pass *layer, ptrdiff_t step, ptrdiff_t panel, p
         layer.tile.trace = (
             layer.trace + row * layer.trace_batch_stride + step * layer.trace_time_stride + units
         )
+    if layer.record.gates is not NULL:
+        point_at_record(layer, step, panel, row)
+
+
+cdef inline void point_at_record(Pass *layer, ptrdiff_t step, ptrdiff_t panel, ptrdiff_t row) noexcept nogil:
+    """Let the tile record `panel` from `row` on; `step` is in the order of computation."""
+    cdef ptrdiff_t lanes = layer.kernels.lanes
+    cdef ptrdiff_t moment = layer.time - 1 - step if layer.reverse else step
+    cdef ptrdiff_t place = panel * layer.record.panel_stride + row * layer.record.row_stride + moment
+    cdef ptrdiff_t after = moment if layer.reverse else moment + 1
+    layer.tile.record.gates = layer.record.gates + place * GATE_COUNT * lanes
+    layer.tile.record.squashed = layer.record.squashed + place * lanes
+    layer.tile.record.cells = layer.record.cells + lanes * (
+        panel * layer.record.cells_panel_stride + row * layer.record.cells_row_stride + after
+    )
 
 
 cdef inline void hidden_products(
@@ -155,6 +170,7 @@ cdef inline void hidden_products(
     cdef ptrdiff_t k = 0
     cdef ptrdiff_t row, rows
     cdef ptrdiff_t block = LSTM_SUM_BLOCK if layer.batch > 1 else layer.state_size
+    hidden = layer.hidden if layer.recurrent is NULL else layer.masked
     if not is_stepwise(layer):
         sums_offset = (block_step * layer.panels + panel) * sums_per_panel(layer)
     layer.tile.input_row_stride = layer.state_width
@@ -174,7 +190,7 @@ cdef inline void hidden_products(
         row = 0
         while row < layer.batch:
             rows = share(layer.batch - row, layer.kernels.row_tile)
-            layer.tile.input = layer.hidden + row * layer.state_width + k
+            layer.tile.input = hidden + row * layer.state_width + k
             layer.tile.prefetch = next_weights + prefetch_part(layer, row)
             layer.tile.sums = layer.sums + sums_offset + row * vectors
             layer.tile.start = layer.tile.sums

@@ -10,10 +10,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .. import _kernel
 from . import reference_gradients
 from .architecture import Architecture, Options
-from .packing import PackedWeights, unpack
-from .recording import Recording
+from .packing import PackedWeights, PanelRecord
+from .recording import CellPass, Recording
 from .reference_gradients import CellRecord
 from .weights import Weights
 
@@ -54,7 +55,7 @@ def backward(
             dX = backward_cell(
                 recording.cells[cell],
                 architecture.cell_options(cell),
-                recording.cell_record(cell),
+                recording.cell_pass(cell),
                 d_outputs[direction],
                 dh[cell],
                 dC[cell],
@@ -77,7 +78,7 @@ def backward(
 def backward_cell(
     weights: PackedWeights | Weights,
     options: Options,
-    record: CellRecord,
+    kept: CellPass,
     dY: np.ndarray | None,
     dh: np.ndarray,
     dC: np.ndarray,
@@ -92,9 +93,29 @@ def backward_cell(
     axis in front, (B, ...), each row's to its own. `norms` (2, B, T) is overwritten with the Euclidean norms
     of the gradients of h and C of every step. This is the one place that chooses what computes them.
     """
-    dX = np.empty_like(record.X) if inputs else None
-    unpacked = unpack(weights) if isinstance(weights, PackedWeights) else weights
-    reference_gradients.backward_sequence(unpacked, options, record, dY, dh, dC, dX, sums, norms)
+    dX = np.empty(kept.X.shape, kept.X.dtype) if inputs else None
+    if isinstance(weights, PackedWeights):
+        assert isinstance(kept.values, PanelRecord)
+        _kernel.backward_sequence(
+            weights,
+            kept.X,
+            kept.h,
+            kept.h0,
+            tuple(kept.values),  # type: ignore[arg-type]
+            dY,
+            dh,
+            dC,
+            dX,
+            None if sums is None else tuple(sums),
+            norms,
+            kept.lengths,
+            kept.reverse,
+            kept.recurrent,
+        )
+    else:
+        assert isinstance(kept.values, np.ndarray)
+        record = CellRecord(*kept._replace(values=kept.values))  # type: ignore[arg-type]
+        reference_gradients.backward_sequence(weights, options, record, dY, dh, dC, dX, sums, norms)
     return dX
 
 

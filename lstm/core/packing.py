@@ -5,7 +5,7 @@ Shapes: I input, H hidden, O features of h, L lanes of a vector, P = ceil(H / L)
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -101,3 +101,35 @@ def _unpack_matrix(packed: np.ndarray, hidden_size: int) -> np.ndarray:
     panels, depth, gates, lanes = packed.shape
     units = packed.transpose(2, 0, 3, 1).reshape(gates, panels * lanes, depth)
     return units[:, :hidden_size].copy()
+
+
+class PanelRecord(NamedTuple):
+    """What the kernel keeps of one layer and direction for its gradients, in its own layout.
+
+    P L is H rounded up to whole vectors.
+    """
+
+    gates: np.ndarray  # (P, B, T, 4, L): i, f, g and o, which the backward pass overwrites
+    cells: np.ndarray  # (P, B, T + 1, L): C before and after every step
+    squashed: np.ndarray  # (P, B, T, L): the activation of C, or how steep those of the gates were
+
+    @classmethod
+    def allocate(cls, hidden_size: int, dtype: np.dtype[Any], isa: str, batch: int, time: int) -> Self:
+        """Of a pass of B rows and T steps."""
+        lanes = _kernel.lanes(isa, dtype.name)
+        panels = -(-hidden_size // lanes)
+        return cls(
+            aligned_zeros((panels, batch, time, 4, lanes), dtype),
+            aligned_zeros((panels, batch, time + 1, lanes), dtype),
+            aligned_zeros((panels, batch, time, lanes), dtype),
+        )
+
+    def first_steps(self, time: int) -> PanelRecord:
+        """The same memory for a pass of fewer steps; what it holds is of no use then."""
+        return PanelRecord(*map(_shortened, self, (time, time + 1, time)))
+
+
+def _shortened(array: np.ndarray, time: int) -> np.ndarray:
+    """(P, B, T, ...) -> a contiguous (P, B, time, ...) in the same memory."""
+    shape = (*array.shape[:2], time, *array.shape[3:])
+    return array.reshape(-1)[: int(np.prod(shape))].reshape(shape)

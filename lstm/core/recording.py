@@ -10,11 +10,11 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
+from .. import _kernel
 from . import dropout, masks
 from .architecture import Architecture
 from .checks import cast
-from .packing import PackedWeights
-from .reference_gradients import CellRecord
+from .packing import PackedWeights, PanelRecord
 from .sequence import Cells, merge_into, run_cell
 
 
@@ -25,29 +25,48 @@ class Storage(NamedTuple):
     """
 
     X: np.ndarray  # (B, T, I)
-    gates: np.ndarray  # (L D, 5, B, T, H): i, f, g, o and C
+    values: list[np.ndarray | PanelRecord]  # of every cell: i, f, g, o and C, (5, B, T, H), or the kernel's
     h: np.ndarray  # (L, B, T, D O)
     merged: np.ndarray | None  # (L, B, T, O): outputs of the layers, if they are not h itself
     scattered: np.ndarray | None  # (B, T, K): the last layer's outputs at the steps of a mask
 
     @classmethod
-    def allocate(cls, architecture: Architecture, dtype: np.dtype[Any], batch: int, time: int) -> Self:
+    def allocate(
+        cls, cells: Cells, architecture: Architecture, dtype: np.dtype[Any], batch: int, time: int
+    ) -> Self:
         """Storage of a pass of X (B, T, I) without a mask."""
-        layers, size = architecture.num_layers, architecture.state_size
+        layers, size, hidden = architecture.num_layers, architecture.state_size, architecture.hidden_size
         merges = architecture.merge != "concat"
         return cls(
             np.empty((batch, time, architecture.input_size), dtype),
-            np.empty((architecture.cells, 5, batch, time, architecture.hidden_size), dtype),
+            [
+                PanelRecord.allocate(hidden, dtype, weights.isa, batch, time)
+                if isinstance(weights, PackedWeights)
+                else np.empty((5, batch, time, hidden), dtype)
+                for weights in cells
+            ],
             np.empty((layers, batch, time, architecture.directions * size), dtype),
             np.empty((layers, batch, time, size), dtype) if merges else None,
             None,
         )
 
+    def fits(self, cells: Cells, dtype: np.dtype[Any]) -> bool:
+        """Whether its layout is that in which these cells compute."""
+        for weights, values in zip(cells, self.values, strict=True):
+            if isinstance(weights, PackedWeights) != isinstance(values, PanelRecord):
+                return False
+            if isinstance(values, PanelRecord) and isinstance(weights, PackedWeights):
+                return bool(values.cells.shape[-1] == _kernel.lanes(weights.isa, dtype.name))
+        return True
+
     def first_steps(self, time: int) -> Storage:
-        """The same arrays up to a time; the outputs at the steps of a mask stay whole."""
+        """The same memory up to a time; the outputs at the steps of a mask stay whole."""
         return Storage(
             self.X[:, :time],
-            self.gates[..., :time, :],
+            [
+                values.first_steps(time) if isinstance(values, PanelRecord) else values[..., :time, :]
+                for values in self.values
+            ],
             self.h[..., :time, :],
             None if self.merged is None else self.merged[..., :time, :],
             self.scattered,
@@ -56,7 +75,23 @@ class Storage(NamedTuple):
     @property
     def nbytes(self) -> int:
         """Bytes that the arrays take."""
-        return sum(array.nbytes for array in self if array is not None)
+        arrays = [self.X, self.h, self.merged, self.scattered]
+        for values in self.values:
+            arrays += values if isinstance(values, PanelRecord) else [values]
+        return sum(array.nbytes for array in arrays if array is not None)
+
+
+class CellPass(NamedTuple):
+    """What one layer and direction keeps of its forward pass. Past a row's length h is zero."""
+
+    X: np.ndarray  # (B, T, I)
+    values: np.ndarray | PanelRecord  # i, f, g, o and C, (5, B, T, H), or the kernel's
+    h: np.ndarray  # (B, T, O)
+    h0: np.ndarray  # (B, O)
+    C0: np.ndarray  # (B, H)
+    lengths: np.ndarray | None  # (B,) of intp
+    reverse: bool
+    recurrent: np.ndarray | None  # (B, O): factors of h on its way to the next step, 0 for what is dropped
 
 
 class Recording(NamedTuple):
@@ -101,12 +136,12 @@ class Recording(NamedTuple):
         size = self.architecture.state_size
         return self.used_storage().h[layer, ..., direction * size : (direction + 1) * size]
 
-    def cell_record(self, cell: int) -> CellRecord:
+    def cell_pass(self, cell: int) -> CellPass:
         """What one of the L D cells keeps."""
         recurrent = self.dropped.recurrent
-        return CellRecord(
+        return CellPass(
             self.layer_input(cell // self.architecture.directions),
-            self.used_storage().gates[cell],
+            self.used_storage().values[cell],
             self.direction_output(cell),
             self.h0[cell],
             self.C0[cell],
@@ -151,7 +186,8 @@ def record(
     steps = None if mask is None else masks.gather(X, mask)
     if steps is not None:
         X, lengths = steps.X, steps.lengths
-    storage = storage or Storage.allocate(architecture, dtype, batch, time)
+    if storage is None or not storage.fits(cells, dtype):
+        storage = Storage.allocate(cells, architecture, dtype, batch, time)
     if steps is not None and storage.scattered is None:
         storage = storage._replace(scattered=np.empty((batch, time, architecture.output_size), dtype))
     dropped = dropout.draw(rates, rng, architecture, dtype, batch, X.shape[1])
@@ -193,48 +229,58 @@ def _run_layer(recording: Recording, layer: int) -> None:
 
 def _run_recorded_cell(recording: Recording, cell: int) -> None:
     """One of the L D cells over all steps, into the storage."""
-    record = recording.cell_record(cell)
+    kept = recording.cell_pass(cell)
+    weights = recording.cells[cell]
     h, C = recording.h_n[cell], recording.C_n[cell]
-    if record.lengths is not None:
-        record.gates[...] = 0
-        record.h[...] = 0
-    if record.recurrent is not None:
-        _run_masked_steps(recording, cell, record)
-        return
-    parts, lengths = [(slice(None), record.X.shape[1])], record.lengths
-    if lengths is not None and isinstance(recording.cells[cell], PackedWeights):
-        # Row by row: the kernel traces rows of one length. The bits of a row do not depend on the others.
-        parts = [(slice(row, row + 1), int(length)) for row, length in enumerate(lengths)]
-        lengths = None
-    for rows, end in parts:
-        run_cell(
-            recording.cells,
-            recording.architecture,
-            cell,
-            record.X[rows, :end],
-            h[rows],
-            C[rows],
-            record.h[rows, :end],
-            lengths,
-            record.gates[:, rows, :end],
+    if isinstance(weights, PackedWeights):
+        _kernel.forward_sequence(
+            weights,
+            kept.X,
+            h,
+            C,
+            kept.h,
+            kept.lengths,
+            kept.reverse,
+            record=tuple(kept.values),
+            recurrent=kept.recurrent,
         )
+        return
+    assert isinstance(kept.values, np.ndarray)
+    if kept.lengths is not None:
+        kept.values[...] = 0
+        kept.h[...] = 0
+    if kept.recurrent is not None:
+        _run_masked_steps(recording, cell, kept.recurrent)
+        return
+    run_cell(
+        recording.cells,
+        recording.architecture,
+        cell,
+        kept.X,
+        h,
+        C,
+        kept.h,
+        kept.lengths,
+        kept.values,
+    )
 
 
-def _run_masked_steps(recording: Recording, cell: int, record: CellRecord) -> None:
-    """One of the L D cells step by step, so that h can be masked between the steps."""
-    assert record.recurrent is not None
-    batch, time = record.X.shape[:2]
-    lengths = np.full(batch, time) if record.lengths is None else record.lengths
-    for t in reversed(range(time)) if record.reverse else range(time):
+def _run_masked_steps(recording: Recording, cell: int, recurrent: np.ndarray) -> None:
+    """One of the NumPy backend's cells step by step, so that h can be masked (B, O) between the steps."""
+    kept = recording.cell_pass(cell)
+    assert isinstance(kept.values, np.ndarray)
+    batch, time = kept.X.shape[:2]
+    lengths = np.full(batch, time) if kept.lengths is None else kept.lengths
+    for t in reversed(range(time)) if kept.reverse else range(time):
         rows = np.flatnonzero(lengths > t)
-        h = recording.h_n[cell, rows] * record.recurrent[rows]
+        h = recording.h_n[cell, rows] * recurrent[rows]
         C = recording.C_n[cell, rows]
         gates = np.empty((5, len(rows), 1, C.shape[1]), C.dtype)
         run_cell(
             recording.cells,
             recording.architecture,
             cell,
-            record.X[rows, t : t + 1],
+            kept.X[rows, t : t + 1],
             h,
             C,
             None,
@@ -242,4 +288,4 @@ def _run_masked_steps(recording: Recording, cell: int, record: CellRecord) -> No
             gates,
         )
         recording.h_n[cell, rows], recording.C_n[cell, rows] = h, C
-        record.h[rows, t], record.gates[:, rows, t] = h, gates[:, :, 0]
+        kept.h[rows, t], kept.values[:, rows, t] = h, gates[:, :, 0]

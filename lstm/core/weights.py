@@ -39,6 +39,12 @@ class Weights(NamedTuple):
         """These weights with `function` applied to every array there is."""
         return Weights(*(None if array is None else function(array) for array in self))  # type: ignore[arg-type]
 
+    def take(self, other: Weights) -> None:
+        """Overwrite these arrays with those of `other`, of the same shapes."""
+        for mine, theirs in zip(self, other, strict=True):
+            if mine is not None and theirs is not None:
+                mine[...] = theirs
+
 
 class Parts(NamedTuple):
     """All that makes a net: what readers of files give and writers take."""

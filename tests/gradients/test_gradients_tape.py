@@ -21,7 +21,7 @@ from gradient_cases import (
 )
 from support import DTYPES, assert_close, assert_same_bits, awkward_arrays, peak_of
 
-from lstm import LSTM, Gradients, Tape
+from lstm import LSTM, Gradients, Tape, _kernel
 from lstm.layer import Layer
 
 BACKENDS = ("native", "numpy")
@@ -126,15 +126,17 @@ def test_outputs_are_read_only() -> None:
 
 @pytest.mark.parametrize("options", [{}, {"proj_size": 2, "num_layers": 2}, {"bidirectional": True}])
 def test_the_memory_of_a_tape(options: dict[str, Any]) -> None:
-    """At most 7 T B H numbers a layer and direction, and its outputs."""
-    net = make(**options, dtype=np.float32)
-    tape = net.record(np.ones((4, 200, INPUT), np.float32))
-    cells = len(net.layers)
-    state = net.proj_size or HIDDEN
-    states = 4 * cells * 4 * 2 * (HIDDEN + state)
-    assert tape.nbytes <= 4 * 7 * 200 * 4 * HIDDEN * cells + tape.Y.nbytes + states
-    # Which is the input, i, f, g, o, C and h.
-    assert tape.nbytes == 4 * 200 * 4 * (INPUT + (5 * HIDDEN + state) * cells) + states
+    """At most 7 T B H numbers a layer and direction, and its outputs; H is rounded up to whole vectors."""
+    batch, time, hidden = 4, 200, 19
+    net = LSTM(INPUT, hidden, dtype=np.float32, **options)  # type: ignore[arg-type]
+    tape = net.record(np.ones((batch, time, INPUT), np.float32))
+    cells, size = len(net.layers), net.proj_size or hidden
+    lanes = _kernel.lanes(_kernel.DEFAULT_ISA, "float32")
+    padded = -(-hidden // lanes) * lanes
+    states = 4 * cells * batch * (2 * (hidden + size) + padded)
+    assert tape.nbytes <= 4 * 7 * time * batch * padded * cells + tape.Y.nbytes + states
+    # Which is the input, i, f, g, o, C, its activation, and h.
+    assert tape.nbytes == 4 * time * batch * (INPUT + (6 * padded + size) * cells) + states
 
 
 # ---- out=

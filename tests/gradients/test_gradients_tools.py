@@ -134,7 +134,7 @@ def test_a_cell_overwrites_what_it_is_given(reverse: bool) -> None:
     dX = gradients.backward_cell(
         core.cells[0],
         core.architecture.cell_options(0),
-        recording.cell_record(0),
+        recording.cell_pass(0),
         None,
         np.ones((4, 5)),
         np.ones((4, 5)),

@@ -1,0 +1,96 @@
+/* Products for gradients: rows x vectors of columns in registers, one block of k from zero.
+ *
+ * The same tile serves dh and dX (k runs over a gate's units, columns are features) and dW (k runs over
+ * steps, rows are units, columns are features).  Included by kernels_impl.h for each dtype. */
+
+/* Columns of the last vector are fewer than LANES where a row of the caller's array ends there. */
+static LSTM_INLINE VEC NAME(load_columns)(const REAL *p, ptrdiff_t columns) {
+    return columns == LANES ? VEC_LOAD(p) : VEC_LOAD_FIRST(p, columns);
+}
+
+static LSTM_INLINE void NAME(store_columns)(REAL *p, ptrdiff_t columns, VEC values) {
+    if (columns == LANES) {
+        VEC_STORE(p, values);
+    } else {
+        VEC_STORE_FIRST(p, columns, values);
+    }
+}
+
+/* sums (rows, columns) = start + input (rows, depth) . weights (depth, vectors, LANES).
+ * `rows` and `vectors` are constants after inlining, so that the accumulators live in registers. */
+static LSTM_INLINE void NAME(product)(const PRODUCT *tile, const int rows, const int vectors) {
+    const ptrdiff_t input_row_stride = tile->input_row_stride;
+    const ptrdiff_t input_k_stride = tile->input_k_stride;
+    const ptrdiff_t weights_k_stride = tile->weights_k_stride;
+    const REAL *weights = tile->weights;
+    const REAL *input = tile->input;
+    const char *prefetch = (const char *)tile->prefetch;
+    VEC partial[PRODUCT_SUMS];
+#pragma GCC unroll 24
+    for (int v = 0; v < rows * vectors; v++) {
+        partial[v] = VEC_ZERO();
+    }
+    for (ptrdiff_t left = tile->depth; left > 0; left -= tile->chunk) {
+        const REAL *x = input;
+        for (ptrdiff_t k = left < tile->chunk ? left : tile->chunk; k > 0; k--) {
+            if (rows * vectors > PRODUCT_SUMS / 2) {
+                VEC_PREFETCH(prefetch);
+                prefetch += LSTM_CACHE_LINE;
+            }
+            if (vectors == LSTM_MAX_PRODUCT_VECTORS) {
+                VEC inputs[LSTM_MAX_PRODUCT_ROWS];
+#pragma GCC unroll 12
+                for (int r = 0; r < rows; r++) {
+                    inputs[r] = VEC_SET1(x[r * input_row_stride]);
+                }
+#pragma GCC unroll 4
+                for (int v = 0; v < vectors; v++) {
+                    VEC w = VEC_LOAD(weights + v * LANES);
+                    if (rows > 1) {
+                        VEC_IN_REGISTER(w);
+                    }
+#pragma GCC unroll 12
+                    for (int r = 0; r < rows; r++) {
+                        partial[r * vectors + v] = VEC_FMA(inputs[r], w, partial[r * vectors + v]);
+                    }
+                }
+            } else {
+                VEC w[LSTM_MAX_PRODUCT_VECTORS];
+#pragma GCC unroll 4
+                for (int v = 0; v < vectors; v++) {
+                    w[v] = VEC_LOAD(weights + v * LANES);
+                    VEC_IN_REGISTER(w[v]);
+                }
+#pragma GCC unroll 12
+                for (int r = 0; r < rows; r++) {
+                    const VEC one = VEC_SET1(x[r * input_row_stride]);
+#pragma GCC unroll 4
+                    for (int v = 0; v < vectors; v++) {
+                        partial[r * vectors + v] = VEC_FMA(one, w[v], partial[r * vectors + v]);
+                    }
+                }
+            }
+            x += input_k_stride;
+            weights += weights_k_stride;
+        }
+        input += tile->chunk_stride;
+    }
+    for (int r = 0; r < rows; r++) {
+        const REAL *const start = tile->start + r * tile->start_row_stride;
+        REAL *const sums = tile->sums + r * tile->sums_row_stride;
+#pragma GCC unroll 4
+        for (int v = 0; v < vectors; v++) {
+            const ptrdiff_t columns = v + 1 < vectors ? LANES : tile->last_lanes;
+            const VEC sum = VEC_ADD(NAME(load_columns)(start + v * LANES, columns), partial[r * vectors + v]);
+            NAME(store_columns)
+            (sums + v * LANES, columns, tile->is_last ? VEC_CANONICAL_NAN(sum) : sum);
+        }
+    }
+}
+
+#define DEFINE_PRODUCT(ROWS, VECTORS, COLUMNS)                                                               \
+    static void LSTM_KERNEL(DTYPE, product, ROWS##x##COLUMNS, ISA)(const PRODUCT *tile) {                    \
+        _Static_assert((COLUMNS) == (VECTORS)*LANES, "the name tells the tile");                             \
+        NAME(product)(tile, ROWS, VECTORS);                                                                  \
+    }
+LSTM_PRODUCTS(DEFINE_PRODUCT)

@@ -1,0 +1,274 @@
+# cython: language_level=3, boundscheck=False, cdivision=True, initializedcheck=False, autotestdict=False
+# The backward pass of one layer and direction: its steps from the last to the first, then X and the weights.
+from libc.math cimport INFINITY, NAN
+from libc.string cimport memcpy, memset
+
+from .backward_types cimport Backward, lstm_f32_backward
+from .micro_kernels cimport GATE_COUNT, LSTM_MAX_PRODUCT_VECTORS, lstm_fp_enter, lstm_fp_leave
+from .products cimport (
+    caller_row,
+    cell_output_gradients,
+    hidden_gradients,
+    input_gradients,
+    project_row,
+    vectors_of,
+)
+from .signals cimport hear_signals
+from .tiles cimport share
+from .weight_gradients cimport steps_of, weight_gradients
+
+cdef enum:
+    # Rows of one pass: bounds the scratch memory, as in the forward pass.
+    BACKWARD_ROWS = 96
+    # Rows of the product for d_input, of all steps: their gradients of the gates' sums stay in L2.
+    INPUT_ROWS = 96
+
+
+cdef inline void turn_weights(Backward *layer, bint of_hidden) noexcept nogil:
+    """hidden_columns or input_columns, panels of (4, H, columns), from packed (P, features, 4, L)."""
+    cdef ptrdiff_t lanes = layer.kernels.lanes
+    cdef ptrdiff_t features = layer.state_size if of_hidden else layer.input_size
+    cdef ptrdiff_t first = 0
+    cdef ptrdiff_t width, count, unit, gate, column
+    packed = layer.hidden_weights if of_hidden else layer.input_weights
+    columns = layer.hidden_columns if of_hidden else layer.input_columns
+    while first < features:
+        width = vectors_of(layer, features - first) * lanes
+        count = min(width, features - first)
+        for gate in range(GATE_COUNT):
+            for unit in range(layer.hidden_size):
+                source = packed + (unit // lanes * features + first) * GATE_COUNT * lanes + gate * lanes
+                source += unit % lanes
+                for column in range(count):
+                    columns[column] = source[column * GATE_COUNT * lanes]
+                for column in range(count, width):
+                    columns[column] = 0
+                columns += width
+        first += count
+
+
+cdef inline void turn_projection(Backward *layer) noexcept nogil:
+    """projection_rows, panels of (O, columns), from the packed projection (groups, H, 4, L)."""
+    cdef ptrdiff_t lanes = layer.kernels.lanes
+    cdef ptrdiff_t group = LSTM_MAX_PRODUCT_VECTORS * lanes
+    cdef ptrdiff_t first = 0
+    cdef ptrdiff_t width, count, feature, column
+    rows = layer.projection_rows
+    while first < layer.hidden_size:
+        width = vectors_of(layer, layer.hidden_size - first) * lanes
+        count = min(width, layer.hidden_size - first)
+        for feature in range(layer.state_size):
+            source = layer.projection + (feature // group * layer.hidden_size + first) * group
+            source += feature % group
+            for column in range(count):
+                rows[column] = source[column * group]
+            for column in range(count, width):
+                rows[column] = 0
+            rows += width
+        first += count
+
+
+cdef inline void load_gradients(Backward *layer) noexcept nogil:
+    """d_hidden, d_cell (rows, padded) = those of the last states, zeros past O and H."""
+    cdef size_t size = sizeof(layer.d_cell[0])
+    cdef ptrdiff_t row, from_row
+    memset(layer.d_hidden, 0, layer.rows * layer.hidden_width * size)
+    memset(layer.d_cell, 0, layer.rows * layer.cell_width * size)
+    for row in range(layer.rows):
+        from_row = caller_row(layer, layer.first_row + row)
+        memcpy(
+            layer.d_hidden + row * layer.hidden_width,
+            layer.d_state_hidden + from_row * layer.state_size,
+            layer.state_size * size,
+        )
+        memcpy(
+            layer.d_cell + row * layer.cell_width,
+            layer.d_state_cell + from_row * layer.hidden_size,
+            layer.hidden_size * size,
+        )
+
+
+cdef inline void store_gradients(Backward *layer) noexcept nogil:
+    """Those of the first states = d_hidden, d_cell, NaNs the contract's; rows of no steps keep theirs."""
+    cdef ptrdiff_t row, to_row, k
+    for row in range(layer.rows):
+        to_row = caller_row(layer, layer.first_row + row)
+        if steps_of(layer, to_row) == 0:
+            continue
+        for k in range(layer.state_size):
+            h = layer.d_hidden[row * layer.hidden_width + k]
+            layer.d_state_hidden[to_row * layer.state_size + k] = h if h == h else NAN
+        for k in range(layer.hidden_size):
+            C = layer.d_cell[row * layer.cell_width + k]
+            layer.d_state_cell[to_row * layer.hidden_size + k] = C if C == C else NAN
+
+
+cdef inline void choose_active(Backward *layer, ptrdiff_t moment) noexcept nogil:
+    """active: the rows of this pass that have the step, which are the first ones."""
+    if layer.lengths is NULL:
+        layer.active = layer.rows
+        return
+    # From step to step their number goes one way.
+    while layer.active > 0 and steps_of(layer, layer.order[layer.first_row + layer.active - 1]) <= moment:
+        layer.active -= 1
+    while layer.active < layer.rows and steps_of(layer, layer.order[layer.first_row + layer.active]) > moment:
+        layer.active += 1
+
+
+cdef inline void point_at_step(Backward *layer, ptrdiff_t moment) noexcept nogil:
+    """Let `step` be the cell's at this time, of the active rows."""
+    cdef ptrdiff_t lanes = layer.kernels.lanes
+    cdef ptrdiff_t place = layer.first_row * layer.record.row_stride + moment
+    cdef ptrdiff_t cells = layer.first_row * layer.record.cells_row_stride + moment
+    cdef ptrdiff_t first = layer.first_row if layer.order is NULL else 0
+    layer.step.rows = layer.active
+    layer.step.record.gates = layer.record.gates + place * GATE_COUNT * lanes
+    layer.step.record.squashed = layer.record.squashed + place * lanes
+    layer.step.record.cells = layer.record.cells + cells * lanes
+    if layer.d_output is not NULL:
+        layer.step.d_output = (
+            layer.d_output + first * layer.d_output_batch_stride + moment * layer.d_output_time_stride
+        )
+    norms = layer.norms + first * layer.norms_batch_stride + moment
+    layer.step.hidden_norms = norms
+    layer.step.cell_norms = norms + layer.norms_kind_stride
+
+
+cdef inline void bound_row(Backward *layer, ptrdiff_t row) noexcept nogil:
+    """d_hidden (O,) of a row = 0 where proj_clip cut h."""
+    cdef ptrdiff_t feature
+    bound = layer.zeros[0]
+    if Backward is lstm_f32_backward:
+        bound = <float>layer.proj_clip
+    else:
+        bound = layer.proj_clip
+    layer.kernels.cell_output(&layer.step, row, layer.cell_output)
+    project_row(layer)
+    d_hidden = layer.d_hidden + row * layer.hidden_width
+    for feature in range(layer.state_size):
+        h = layer.projected[feature]
+        if h > bound or h < -bound:
+            d_hidden[feature] = 0
+
+
+cdef inline void back_through_projection(Backward *layer, ptrdiff_t moment) noexcept nogil:
+    """d_cell_output = d_hidden with that of the outputs, back through the projection and its bound."""
+    cdef ptrdiff_t row, to_row
+    d_output = layer.step.d_output
+    norms = layer.step.hidden_norms
+    for row in range(layer.active):
+        to_row = row if layer.order is NULL else layer.order[layer.first_row + row]
+        d_hidden = layer.d_hidden + row * layer.hidden_width
+        if layer.d_output is not NULL:
+            d_output = layer.step.d_output + to_row * layer.d_output_batch_stride
+        norms[to_row * layer.norms_batch_stride] = layer.kernels.add_norm(
+            d_hidden, d_output, layer.state_size
+        )
+        if layer.proj_clip < INFINITY:
+            bound_row(layer, row)
+        if layer.d_hidden_steps is not NULL:
+            to_row = caller_row(layer, layer.first_row + row)
+            memcpy(
+                layer.d_hidden_steps + (to_row * layer.time + moment) * layer.state_size,
+                d_hidden,
+                layer.state_size * sizeof(layer.d_cell[0]),
+            )
+    cell_output_gradients(layer)
+    layer.step.d_output = layer.step.hidden_norms = NULL
+
+
+cdef inline int run_steps_back(Backward *layer) noexcept nogil:
+    """All steps of the rows of a pass; -1, with an exception set, if a signal's handler raised."""
+    cdef ptrdiff_t step, moment
+    layer.active = 0
+    layer.step.order = NULL
+    if layer.order is not NULL:
+        layer.step.order = layer.order + layer.first_row
+    layer.step.d_hidden = layer.d_hidden if layer.projection is NULL else layer.d_cell_output
+    layer.step.d_cell = layer.d_cell
+    layer.step.d_sums = layer.d_sums
+    for step in range(layer.time):
+        moment = step if layer.reverse else layer.time - 1 - step
+        choose_active(layer, moment)
+        if layer.active == 0:
+            continue
+        point_at_step(layer, moment)
+        if layer.projection is not NULL:
+            back_through_projection(layer, moment)
+        layer.kernels.cell_backward(&layer.step)
+        hidden_gradients(layer)
+        if hear_signals(&layer.slice, layer.active * layer.hidden_size * layer.state_size) < 0:
+            return -1
+    return 0
+
+
+cdef inline void clear_padding(Backward *layer) noexcept nogil:
+    """d_input (B, T, I) and norms (2, B, T) = 0 past every row's length."""
+    cdef size_t size = sizeof(layer.norms[0])
+    cdef ptrdiff_t row, steps
+    for row in range(layer.batch):
+        steps = steps_of(layer, row)
+        norms = layer.norms + row * layer.norms_batch_stride + steps
+        memset(norms, 0, (layer.time - steps) * size)
+        memset(norms + layer.norms_kind_stride, 0, (layer.time - steps) * size)
+        if layer.d_input is not NULL:
+            memset(
+                layer.d_input + (row * layer.time + steps) * layer.input_size,
+                0,
+                (layer.time - steps) * layer.input_size * size,
+            )
+
+
+cdef inline int run_input_back(Backward *layer) noexcept nogil:
+    """d_input (B, T, I); -1, with an exception set, if a signal's handler raised."""
+    cdef ptrdiff_t row = 0
+    cdef ptrdiff_t rows, step, steps, left
+    # Rows of all steps lie one after another, as one long row.
+    while row < layer.batch:
+        rows = layer.batch if layer.lengths is NULL else 1
+        left = rows * steps_of(layer, caller_row(layer, row))
+        step = 0
+        while left > 0:
+            steps = share(left, INPUT_ROWS)
+            input_gradients(layer, row, step, steps)
+            if hear_signals(&layer.slice, steps * layer.hidden_size * layer.input_size) < 0:
+                return -1
+            step += steps
+            left -= steps
+        row += rows
+    return 0
+
+
+cdef inline int run_passes_back(Backward *layer) noexcept nogil:
+    """The steps of all rows, a pass of a few at a time; -1 if a signal's handler raised."""
+    cdef ptrdiff_t left = layer.batch
+    layer.first_row = 0
+    while left > 0:
+        layer.rows = share(left, BACKWARD_ROWS)
+        load_gradients(layer)
+        if run_steps_back(layer) < 0:
+            return -1
+        store_gradients(layer)
+        layer.first_row += layer.rows
+        left -= layer.rows
+    return 0
+
+
+cdef inline int run_backward(Backward *layer, const ptrdiff_t *rank) noexcept nogil:
+    """All that is asked for of one layer and direction; -1, with an exception set, if a handler raised."""
+    cdef int status
+    layer.slice.mode = lstm_fp_enter()
+    turn_weights(layer, True)
+    if layer.d_input is not NULL:
+        turn_weights(layer, False)
+    if layer.projection is not NULL:
+        turn_projection(layer)
+    if layer.lengths is not NULL:
+        clear_padding(layer)
+    status = run_passes_back(layer)
+    if status == 0 and layer.d_input is not NULL:
+        status = run_input_back(layer)
+    if status == 0 and layer.d_bias is not NULL:
+        status = weight_gradients(layer, rank)
+    lstm_fp_leave(layer.slice.mode)
+    return status
