@@ -160,6 +160,18 @@ static LSTM_INLINE VEC NAME(first_units)(VEC x, ptrdiff_t units) {
     return x;
 }
 
+/* Bring the vectors of a panel at another step into L2: a record lies row by row, so that the next step's
+ * are everywhere else. */
+static LSTM_INLINE void NAME(prefetch_record)(const REAL *gates, const REAL *squashed, const REAL *cells,
+                                              ptrdiff_t steps) {
+    const char *const line = (const char *)(gates + steps * GATE_COUNT * LANES);
+    for (size_t k = 0; k < GATE_COUNT * LANES * sizeof(REAL); k += LSTM_CACHE_LINE) {
+        VEC_PREFETCH(line + k);
+    }
+    VEC_PREFETCH((const char *)(squashed + steps * LANES));
+    VEC_PREFETCH((const char *)(cells + steps * LANES));
+}
+
 static LSTM_INLINE void NAME(backward_row)(const CELL_GRADIENT *step, ptrdiff_t r) {
     const RECORD *const record = &step->record;
     const ptrdiff_t caller_row = step->order == NULL ? r : step->order[r];
@@ -176,6 +188,9 @@ static LSTM_INLINE void NAME(backward_row)(const CELL_GRADIENT *step, ptrdiff_t 
         const REAL *const cells =
             record->cells + (p * record->cells_panel_stride + r * record->cells_row_stride) * LANES;
         REAL *const d_cell = step->d_cell + r * width + unit;
+        if (step->prefetch != 0) {
+            NAME(prefetch_record)(gates, squashed, cells, step->prefetch);
+        }
         NAME(cell_vectors) c;
         c.i = VEC_LOAD(gates + GATE_I * LANES);
         c.f = VEC_LOAD(gates + GATE_F * LANES);

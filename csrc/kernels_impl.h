@@ -373,6 +373,7 @@ static const LSTM_JOIN(LSTM_JOIN(lstm, DTYPE), kernels) NAME(kernels) = {
     .product = {LSTM_PRODUCTS(PRODUCT_ENTRY)},
     .cell_backward = LSTM_MAP(DTYPE, cell_backward, ISA),
     .cell_output = LSTM_MAP(DTYPE, cell_output, ISA),
+    .copy_rows = LSTM_MAP(DTYPE, copy_rows, ISA),
     .add_norm = LSTM_MAP(DTYPE, add_norm, ISA),
     .peephole_sums = LSTM_MAP(DTYPE, peephole_sums, ISA),
 };

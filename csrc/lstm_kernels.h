@@ -171,6 +171,7 @@ typedef struct {
         ptrdiff_t units; /* of the net */                                                                      \
         int reverse;                                                                                           \
         int projects;                 /* squashed becomes h before its projection */                           \
+        int prefetch;                 /* steps to the one whose record comes into L2 meanwhile, or 0 */        \
         lstm_##DTYPE##_record record; /* at the step; cells before it or, if reverse, after it */              \
         const ptrdiff_t *order;       /* the rows of d_output and the norms, or NULL */                        \
         const REAL *d_output;         /* (caller's rows, units), or NULL */                                    \
@@ -203,6 +204,9 @@ typedef struct {
         void (*cell_output)(const lstm_##DTYPE##_cell_gradient *step, ptrdiff_t row, REAL *output);            \
         /* x (n,) += y (n,) or, if that is NULL, nothing; the Euclidean norm of x */                           \
         REAL (*add_norm)(REAL * x, const REAL *y, ptrdiff_t n);                                                \
+        /* target (rows, width) = source (rows, count), zeros past count; width is whole vectors */            \
+        void (*copy_rows)(const REAL *source, ptrdiff_t stride, ptrdiff_t rows, ptrdiff_t count,               \
+                          REAL *target, ptrdiff_t width);                                                      \
         /* sums (3, LANES) += products of gates' gradients (steps, 4, LANES) with C (steps + 1, LANES) */      \
         void (*peephole_sums)(const REAL *gates, const REAL *cells, ptrdiff_t steps, int reverse,              \
                               REAL *sums);                                                                     \
@@ -277,6 +281,7 @@ typedef struct {
         ptrdiff_t hidden_width; /* features of h and */                                                        \
         ptrdiff_t cell_width;   /* units, both padded to vectors */                                            \
         ptrdiff_t d_sums_width;                                                                                \
+        ptrdiff_t gathered_steps;                                                                              \
         int reverse;                                                                                           \
         double proj_clip;                                                                                      \
         const lstm_##DTYPE##_variant *variant;                                                                 \
@@ -330,7 +335,8 @@ typedef struct {
         REAL *d_hidden_steps;  /* (batch, time, state_size), with a projection and weights */                  \
         REAL *cell_output;     /* (cell_width,), with proj_clip */                                             \
         REAL *projected;       /* (hidden_width,), with proj_clip */                                           \
-        REAL *gathered;        /* (LSTM_SUM_BLOCK, 4, LANES) */                                                \
+        REAL *d_step_input;    /* (rows, input_size), with d_input and rows in another order */                \
+        REAL *gathered;        /* (gathered_steps, 4, LANES): features of x or h */                            \
         REAL *packed;          /* (panels, features, 4, LANES): sums of a few features */                      \
         lstm_##DTYPE##_product product;                                                                        \
         lstm_##DTYPE##_cell_gradient step;                                                                     \

@@ -16,6 +16,23 @@ static LSTM_INLINE void NAME(store_columns)(REAL *p, ptrdiff_t columns, VEC valu
     }
 }
 
+/* sums (rows, columns) = start + partial (rows, vectors); with `is_last` NaNs are made the contract's. */
+static LSTM_INLINE void NAME(store_sums)(const PRODUCT *tile, const int rows, const int vectors,
+                                         const VEC *partial, const int is_last) {
+#pragma GCC unroll 12
+    for (int r = 0; r < rows; r++) {
+        const REAL *const start = tile->start + r * tile->start_row_stride;
+        REAL *const sums = tile->sums + r * tile->sums_row_stride;
+#pragma GCC unroll 4
+        for (int v = 0; v < vectors; v++) {
+            const ptrdiff_t columns = v + 1 < vectors ? LANES : tile->last_lanes;
+            const VEC before = NAME(load_columns)(start + v * LANES, columns);
+            const VEC sum = VEC_ADD(before, partial[r * vectors + v]);
+            NAME(store_columns)(sums + v * LANES, columns, is_last ? VEC_CANONICAL_NAN(sum) : sum);
+        }
+    }
+}
+
 /* sums (rows, columns) = start + input (rows, depth) . weights (depth, vectors, LANES).
  * `rows` and `vectors` are constants after inlining, so that the accumulators live in registers. */
 static LSTM_INLINE void NAME(product)(const PRODUCT *tile, const int rows, const int vectors) {
@@ -75,16 +92,10 @@ static LSTM_INLINE void NAME(product)(const PRODUCT *tile, const int rows, const
         }
         input += tile->chunk_stride;
     }
-    for (int r = 0; r < rows; r++) {
-        const REAL *const start = tile->start + r * tile->start_row_stride;
-        REAL *const sums = tile->sums + r * tile->sums_row_stride;
-#pragma GCC unroll 4
-        for (int v = 0; v < vectors; v++) {
-            const ptrdiff_t columns = v + 1 < vectors ? LANES : tile->last_lanes;
-            const VEC sum = VEC_ADD(NAME(load_columns)(start + v * LANES, columns), partial[r * vectors + v]);
-            NAME(store_columns)
-            (sums + v * LANES, columns, tile->is_last ? VEC_CANONICAL_NAN(sum) : sum);
-        }
+    if (tile->is_last) {
+        NAME(store_sums)(tile, rows, vectors, partial, 1);
+    } else {
+        NAME(store_sums)(tile, rows, vectors, partial, 0);
     }
 }
 
@@ -94,3 +105,18 @@ static LSTM_INLINE void NAME(product)(const PRODUCT *tile, const int rows, const
         NAME(product)(tile, ROWS, VECTORS);                                                                  \
     }
 LSTM_PRODUCTS(DEFINE_PRODUCT)
+
+static void LSTM_MAP(DTYPE, copy_rows, ISA)(const REAL *source, ptrdiff_t stride, ptrdiff_t rows,
+                                            ptrdiff_t count, REAL *target, ptrdiff_t width) {
+    for (ptrdiff_t r = 0; r < rows; r++) {
+        for (ptrdiff_t k = 0; k < width; k += LANES) {
+            VEC values = VEC_ZERO();
+            if (k < count) {
+                values = NAME(load_columns)(source + k, count - k < LANES ? count - k : LANES);
+            }
+            VEC_STORE(target + k, values);
+        }
+        source += stride;
+        target += width;
+    }
+}

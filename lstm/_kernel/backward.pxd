@@ -11,6 +11,7 @@ from .products cimport (
     hidden_gradients,
     input_gradients,
     project_row,
+    step_input_gradients,
     vectors_of,
 )
 from .signals cimport hear_signals
@@ -22,6 +23,16 @@ cdef enum:
     BACKWARD_ROWS = 96
     # Rows of the product for d_input, of all steps: their gradients of the gates' sums stay in L2.
     INPUT_ROWS = 96
+    # From this many rows on, d_input is computed at every step, which finds its operands in L2.
+    STEPWISE_ROWS = 12
+    # What a step reads of the record, in elements, below which it stays in L2 until its turn has come.
+    PREFETCH_ELEMENTS = 1 << 16
+    RECORD_PARTS = 6
+
+
+cdef inline bint is_stepwise(Backward *layer) noexcept nogil:
+    """Whether d_input is computed at every step."""
+    return layer.batch >= STEPWISE_ROWS
 
 
 cdef inline void turn_weights(Backward *layer, bint of_hidden) noexcept nogil:
@@ -180,6 +191,7 @@ cdef inline void back_through_projection(Backward *layer, ptrdiff_t moment) noex
 cdef inline int run_steps_back(Backward *layer) noexcept nogil:
     """All steps of the rows of a pass; -1, with an exception set, if a signal's handler raised."""
     cdef ptrdiff_t step, moment
+    cdef bint prefetches = layer.rows * layer.panels * RECORD_PARTS * layer.kernels.lanes < PREFETCH_ELEMENTS
     layer.active = 0
     layer.step.order = NULL
     if layer.order is not NULL:
@@ -195,7 +207,12 @@ cdef inline int run_steps_back(Backward *layer) noexcept nogil:
         point_at_step(layer, moment)
         if layer.projection is not NULL:
             back_through_projection(layer, moment)
+        layer.step.prefetch = 0
+        if prefetches and step + 1 < layer.time:
+            layer.step.prefetch = -layer.record.step_stride
         layer.kernels.cell_backward(&layer.step)
+        if layer.d_input is not NULL and is_stepwise(layer):
+            step_input_gradients(layer, moment)
         hidden_gradients(layer)
         if hear_signals(&layer.slice, layer.active * layer.hidden_size * layer.state_size) < 0:
             return -1
@@ -266,7 +283,7 @@ cdef inline int run_backward(Backward *layer, const ptrdiff_t *rank) noexcept no
     if layer.lengths is not NULL:
         clear_padding(layer)
     status = run_passes_back(layer)
-    if status == 0 and layer.d_input is not NULL:
+    if status == 0 and layer.d_input is not NULL and not is_stepwise(layer):
         status = run_input_back(layer)
     if status == 0 and layer.d_bias is not NULL:
         status = weight_gradients(layer, rank)

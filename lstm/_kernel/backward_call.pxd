@@ -8,10 +8,16 @@ from .backward cimport BACKWARD_ROWS, run_backward
 from .backward_types cimport Backward, lstm_f32_backward, lstm_f64_backward
 from .call cimport Rows, Saved, bind_record, saved_of, strided_rows
 from .layer_weights cimport LayerWeights, needs_codes
-from .micro_kernels cimport GATE_COUNT, LSTM_CACHE_LINE, LSTM_MAX_PRODUCT_VECTORS, LSTM_SUM_BLOCK, lstm_isa_at
+from .micro_kernels cimport GATE_COUNT, LSTM_CACHE_LINE, LSTM_MAX_PRODUCT_VECTORS, lstm_isa_at
 from .passes cimport aligned
 from .tiles cimport share
 from .weight_gradients cimport FEW_FEATURES
+
+
+cdef enum:
+    # Steps whose features are gathered at a time for the gradients of the weights: of float32 on AVX-512
+    # half a megabyte, most of an L2.
+    GATHERED_STEPS = 2048
 
 
 cdef struct Sums:
@@ -156,6 +162,7 @@ cdef inline void bind_sizes(
     layer.output_batch_stride, layer.output_time_stride = call.Y.batch_stride, call.Y.time_stride
     layer.d_output_batch_stride, layer.d_output_time_stride = call.dY.batch_stride, call.dY.time_stride
     layer.norms_kind_stride, layer.norms_batch_stride = call.norms_kind_stride, call.time
+    layer.gathered_steps = max(layer.time, min(layer.batch * layer.time, GATHERED_STEPS))
     layer.d_input_weights_stride = by_row * GATE_COUNT * layer.hidden_size * layer.input_size
     layer.d_hidden_weights_stride = by_row * GATE_COUNT * layer.hidden_size * layer.state_size
     layer.d_bias_stride = by_row * GATE_COUNT * layer.hidden_size
@@ -205,7 +212,7 @@ cdef inline ptrdiff_t bind_scratch(Backward *layer, char *memory) noexcept nogil
     layer.d_hidden = start + take(&used, rows * layer.hidden_width, lanes)
     layer.d_cell = start + take(&used, rows * layer.cell_width, lanes)
     layer.d_sums = start + take(&used, rows * layer.d_sums_width, lanes)
-    layer.gathered = start + take(&used, LSTM_SUM_BLOCK * vectors, lanes)
+    layer.gathered = start + take(&used, layer.gathered_steps * vectors, lanes)
     layer.packed = start + take(&used, layer.panels * FEW_FEATURES * vectors, lanes)
     layer.hidden_columns = start + take(&used, gates * layer.hidden_width, lanes)
     layer.input_columns = NULL
@@ -213,6 +220,7 @@ cdef inline ptrdiff_t bind_scratch(Backward *layer, char *memory) noexcept nogil
     layer.d_hidden_steps = NULL
     if layer.d_input is not NULL:
         layer.input_columns = start + take(&used, gates * input_width * layer.kernels.lanes, lanes)
+        layer.d_step_input = start + take(&used, rows * layer.input_size, lanes)
     if projects:
         layer.projection_rows = start + take(&used, layer.state_size * layer.cell_width, lanes)
         layer.d_cell_output = start + take(&used, rows * layer.cell_width, lanes)

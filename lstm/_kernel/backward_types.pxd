@@ -31,6 +31,7 @@ cdef extern from "lstm_kernels.h" nogil:
         ptrdiff_t hidden_width
         ptrdiff_t cell_width
         ptrdiff_t d_sums_width
+        ptrdiff_t gathered_steps
         int reverse
         double proj_clip
         const lstm_f32_variant *variant
@@ -80,6 +81,7 @@ cdef extern from "lstm_kernels.h" nogil:
         float *d_hidden_steps
         float *cell_output
         float *projected
+        float *d_step_input
         float *gathered
         float *packed
         lstm_f32_product product
@@ -100,6 +102,7 @@ cdef extern from "lstm_kernels.h" nogil:
         ptrdiff_t hidden_width
         ptrdiff_t cell_width
         ptrdiff_t d_sums_width
+        ptrdiff_t gathered_steps
         int reverse
         double proj_clip
         const lstm_f64_variant *variant
@@ -149,6 +152,7 @@ cdef extern from "lstm_kernels.h" nogil:
         double *d_hidden_steps
         double *cell_output
         double *projected
+        double *d_step_input
         double *gathered
         double *packed
         lstm_f64_product product

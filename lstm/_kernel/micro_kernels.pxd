@@ -102,6 +102,7 @@ cdef extern from "lstm_kernels.h" nogil:
         ptrdiff_t units
         int reverse
         int projects
+        int prefetch
         lstm_f32_record record
         const ptrdiff_t *order
         const float *d_output
@@ -130,6 +131,9 @@ cdef extern from "lstm_kernels.h" nogil:
         ) noexcept nogil
         void (*cell_backward)(const lstm_f32_cell_gradient *) noexcept nogil
         void (*cell_output)(const lstm_f32_cell_gradient *, ptrdiff_t, float *) noexcept nogil
+        void (*copy_rows)(
+            const float *, ptrdiff_t, ptrdiff_t, ptrdiff_t, float *, ptrdiff_t
+        ) noexcept nogil
         float (*add_norm)(float *, const float *, ptrdiff_t) noexcept nogil
         void (*peephole_sums)(
             const float *, const float *, ptrdiff_t, int, float *
@@ -263,6 +267,7 @@ cdef extern from "lstm_kernels.h" nogil:
         ptrdiff_t units
         int reverse
         int projects
+        int prefetch
         lstm_f64_record record
         const ptrdiff_t *order
         const double *d_output
@@ -291,6 +296,9 @@ cdef extern from "lstm_kernels.h" nogil:
         ) noexcept nogil
         void (*cell_backward)(const lstm_f64_cell_gradient *) noexcept nogil
         void (*cell_output)(const lstm_f64_cell_gradient *, ptrdiff_t, double *) noexcept nogil
+        void (*copy_rows)(
+            const double *, ptrdiff_t, ptrdiff_t, ptrdiff_t, double *, ptrdiff_t
+        ) noexcept nogil
         double (*add_norm)(double *, const double *, ptrdiff_t) noexcept nogil
         void (*peephole_sums)(
             const double *, const double *, ptrdiff_t, int, double *

@@ -2,6 +2,8 @@
 # Products of the backward pass: the tiles of one block of k, and dh and dX gate by gate.
 #
 # The order of summation is part of the contract of the numbers: docs/numbers.md has it.
+from libc.string cimport memcpy
+
 from .backward_types cimport Backward
 from .micro_kernels cimport GATE_COUNT, LSTM_MAX_PRODUCT_VECTORS, LSTM_SUM_BLOCK
 from .tiles cimport share
@@ -102,6 +104,20 @@ cdef inline void hidden_gradients(Backward *layer) noexcept nogil:
                 d_hidden[feature] *= factors[feature]
 
 
+cdef inline void input_panels(Backward *layer, ptrdiff_t rows, ptrdiff_t gate_stride) noexcept nogil:
+    """sums (rows, I) = input (rows, 4, H) . W_x, from the input and sums in `layer.product` on."""
+    cdef ptrdiff_t feature = 0
+    cdef ptrdiff_t vectors
+    sums = layer.product.sums
+    while feature < layer.input_size:
+        vectors = vectors_of(layer, layer.input_size - feature)
+        set_columns(layer, layer.input_size - feature, vectors)
+        layer.product.weights = layer.input_columns + feature * GATE_COUNT * layer.hidden_size
+        layer.product.sums = sums + feature
+        gates_panel(layer, rows, gate_stride, vectors)
+        feature += vectors * layer.kernels.lanes
+
+
 cdef inline void input_gradients(
     Backward *layer, ptrdiff_t row, ptrdiff_t step, ptrdiff_t rows
 ) noexcept nogil:
@@ -110,8 +126,6 @@ cdef inline void input_gradients(
     Where all rows have all steps, `rows` may go on into those of the next ones.
     """
     cdef ptrdiff_t lanes = layer.kernels.lanes
-    cdef ptrdiff_t feature = 0
-    cdef ptrdiff_t vectors
     layer.product.input = layer.record.gates + (
         (row * layer.record.row_stride + step) * GATE_COUNT * lanes
     )
@@ -119,16 +133,32 @@ cdef inline void input_gradients(
     layer.product.input_k_stride = 1
     layer.product.chunk = lanes
     layer.product.chunk_stride = layer.record.panel_stride * GATE_COUNT * lanes
+    layer.product.sums = layer.d_input + (caller_row(layer, row) * layer.time + step) * layer.input_size
     layer.product.sums_row_stride = layer.input_size
-    while feature < layer.input_size:
-        vectors = vectors_of(layer, layer.input_size - feature)
-        set_columns(layer, layer.input_size - feature, vectors)
-        layer.product.weights = layer.input_columns + feature * GATE_COUNT * layer.hidden_size
-        layer.product.sums = (
-            layer.d_input + (caller_row(layer, row) * layer.time + step) * layer.input_size + feature
+    input_panels(layer, rows, lanes)
+
+
+cdef inline void step_input_gradients(Backward *layer, ptrdiff_t moment) noexcept nogil:
+    """d_input (active, I) of one step, from d_sums: they are still in a cache."""
+    cdef ptrdiff_t row
+    layer.product.input = layer.d_sums
+    layer.product.input_row_stride = layer.d_sums_width
+    layer.product.input_k_stride = 1
+    layer.product.chunk = layer.product.chunk_stride = LSTM_SUM_BLOCK
+    if layer.order is NULL:
+        layer.product.sums = layer.d_input + (layer.first_row * layer.time + moment) * layer.input_size
+        layer.product.sums_row_stride = layer.time * layer.input_size
+        input_panels(layer, layer.active, layer.cell_width)
+        return
+    layer.product.sums = layer.d_step_input
+    layer.product.sums_row_stride = layer.input_size
+    input_panels(layer, layer.active, layer.cell_width)
+    for row in range(layer.active):
+        memcpy(
+            layer.d_input + (layer.order[layer.first_row + row] * layer.time + moment) * layer.input_size,
+            layer.d_step_input + row * layer.input_size,
+            layer.input_size * sizeof(layer.d_input[0]),
         )
-        gates_panel(layer, rows, lanes, vectors)
-        feature += vectors * lanes
 
 
 cdef inline void cell_output_gradients(Backward *layer) noexcept nogil:

@@ -3,7 +3,7 @@
 #
 # Row by row, in the caller's order; a row's steps ascend in time, in blocks of at most 128, each summed from
 # zero and added to the running sum. So the gradients of a batch are the sum of its rows', bit for bit.
-from libc.string cimport memcpy, memset
+from libc.string cimport memset
 
 from .backward_types cimport Backward
 from .micro_kernels cimport GATE_COUNT, LSTM_SUM_BLOCK
@@ -21,58 +21,114 @@ cdef inline ptrdiff_t steps_of(Backward *layer, ptrdiff_t caller_row) noexcept n
     return layer.time if layer.lengths is NULL else layer.lengths[caller_row]
 
 
+cdef inline ptrdiff_t last_row(Backward *layer, ptrdiff_t first_row, ptrdiff_t rows) noexcept nogil:
+    """The last of some rows that has steps: its sums are the last, whose NaNs are made the contract's."""
+    cdef ptrdiff_t row = first_row + rows - 1
+    while row > first_row and steps_of(layer, row) == 0:
+        row -= 1
+    return row
+
+
 cdef inline void copy_features(
-    Backward *layer, ptrdiff_t row, ptrdiff_t step, ptrdiff_t steps, ptrdiff_t feature, ptrdiff_t count,
-    ptrdiff_t width, bint of_hidden,
+    Backward *layer, ptrdiff_t row, ptrdiff_t feature, ptrdiff_t count, ptrdiff_t width, bint of_hidden,
+    ptrdiff_t place,
 ) noexcept nogil:
-    """gathered (steps, width) = some features of x or of h before each step, zeros past `count`."""
-    cdef size_t size = sizeof(layer.gathered[0])
-    cdef ptrdiff_t moment, k, before
-    cdef ptrdiff_t first = steps_of(layer, row) - 1 if layer.reverse else 0
-    for moment in range(step, step + steps):
-        place = layer.gathered + (moment - step) * width
-        if not of_hidden:
-            source = layer.input + row * layer.input_batch_stride + moment * layer.input_time_stride
-        elif moment == first:
-            source = layer.first_hidden + row * layer.state_size
-        else:
-            before = moment + 1 if layer.reverse else moment - 1
-            source = layer.output + row * layer.output_batch_stride + before * layer.output_time_stride
-        memcpy(place, source + feature, count * size)
-        if of_hidden and layer.recurrent is not NULL:
+    """gathered (T, width) from a place on = some features of x, or of h before each step, of a row."""
+    cdef ptrdiff_t steps = steps_of(layer, row)
+    cdef ptrdiff_t step, k
+    target = layer.gathered + place
+    if not of_hidden:
+        layer.kernels.copy_rows(
+            layer.input + row * layer.input_batch_stride + feature,
+            layer.input_time_stride, steps, count, target, width,
+        )
+        return
+    first, others = target, target + width
+    if layer.reverse:
+        first, others = target + (steps - 1) * width, target
+    layer.kernels.copy_rows(
+        layer.first_hidden + row * layer.state_size + feature, 0, 1, count, first, width
+    )
+    layer.kernels.copy_rows(
+        layer.output + row * layer.output_batch_stride + layer.reverse * layer.output_time_stride + feature,
+        layer.output_time_stride, steps - 1, count, others, width,
+    )
+    if layer.recurrent is not NULL:
+        factors = layer.recurrent + row * layer.state_size + feature
+        for step in range(steps):
             for k in range(count):
-                place[k] *= layer.recurrent[row * layer.state_size + feature + k]
-        if count < width:
-            memset(place + count, 0, (width - count) * size)
+                target[step * width + k] *= factors[k]
 
 
 cdef inline void unit_tiles(
-    Backward *layer, ptrdiff_t place, ptrdiff_t width, ptrdiff_t vectors, ptrdiff_t depth, bint is_last
+    Backward *layer, ptrdiff_t panel, ptrdiff_t vectors, ptrdiff_t depth
 ) noexcept nogil:
-    """Sums (4, H, columns) += dz (depth, 4, H) of a block of steps . gathered (depth, width): all units.
+    """Sums (4, L, columns) += dz (depth, 4, L) of a block of steps . gathered (depth, columns): one panel.
 
-    `place` is that of the block's first step in the record. From the sums in `layer.product` on.
+    From the input, weights and sums in `layer.product` on.
     """
     cdef ptrdiff_t lanes = layer.kernels.lanes
-    cdef ptrdiff_t panel, gate, unit
+    cdef ptrdiff_t gate
     sums = layer.product.sums
+    gates = layer.product.input
     layer.product.depth = layer.product.chunk = depth
+    for gate in range(GATE_COUNT):
+        layer.product.prefetch = gates + (depth * GATE_COUNT + gate * depth) * lanes
+        layer.product.input = gates + gate * lanes
+        layer.product.sums = sums + gate * layer.hidden_size * layer.product.sums_row_stride
+        layer.product.start = layer.product.sums
+        row_tiles(layer, min(lanes, layer.hidden_size - panel * lanes), vectors)
+
+
+cdef inline int panel_gradients(
+    Backward *layer, const ptrdiff_t *rank, ptrdiff_t first_row, ptrdiff_t end, ptrdiff_t last,
+    ptrdiff_t feature, ptrdiff_t vectors, bint of_hidden,
+) noexcept nogil:
+    """Those of some features by all units of the rows gathered; -1 if a signal's handler raised.
+
+    A panel of units at a time: its sums stay in L1 while all rows are added, and its dz lie one after another.
+    """
+    cdef ptrdiff_t lanes = layer.kernels.lanes
+    cdef ptrdiff_t width = vectors * lanes
+    cdef ptrdiff_t panel, row, step, steps, depth, place, stride
+    sums = layer.d_hidden_weights if of_hidden else layer.d_input_weights
+    stride = layer.d_hidden_weights_stride if of_hidden else layer.d_input_weights_stride
     layer.product.chunk_stride = 0
     layer.product.input_row_stride = 1
     layer.product.input_k_stride = GATE_COUNT * lanes
-    layer.product.weights = layer.gathered
     layer.product.weights_k_stride = width
-    layer.product.prefetch = layer.gathered
-    layer.product.start_row_stride = layer.product.sums_row_stride
-    layer.product.is_last = is_last
     for panel in range(layer.panels):
-        gates = layer.record.gates + (panel * layer.record.panel_stride + place) * GATE_COUNT * lanes
-        for gate in range(GATE_COUNT):
-            layer.product.input = gates + gate * lanes
-            unit = gate * layer.hidden_size + panel * lanes
-            layer.product.sums = sums + unit * layer.product.sums_row_stride
-            layer.product.start = layer.product.sums
-            row_tiles(layer, min(lanes, layer.hidden_size - panel * lanes), vectors)
+        weights = layer.gathered
+        for row in range(first_row, end):
+            steps = steps_of(layer, row)
+            place = panel * layer.record.panel_stride
+            place += (row if rank is NULL else rank[row]) * layer.record.row_stride
+            step = 0
+            while step < steps:
+                depth = min(LSTM_SUM_BLOCK, steps - step)
+                layer.product.input = layer.record.gates + (place + step) * GATE_COUNT * lanes
+                layer.product.weights = weights
+                layer.product.sums = (
+                    sums + row * stride + panel * lanes * layer.product.sums_row_stride + feature
+                )
+                layer.product.is_last = row == last and step + depth == steps
+                unit_tiles(layer, panel, vectors, depth)
+                weights += depth * width
+                step += depth
+        if hear_signals(&layer.slice, (weights - layer.gathered) * lanes) < 0:
+            return -1
+    return 0
+
+
+cdef inline ptrdiff_t rows_gathered(Backward *layer, ptrdiff_t row, ptrdiff_t end) noexcept nogil:
+    """The end of the rows from `row` on whose steps have a place in `gathered`."""
+    cdef ptrdiff_t steps = 0
+    while row < end:
+        steps += steps_of(layer, row)
+        if steps > layer.gathered_steps:
+            break
+        row += 1
+    return row
 
 
 cdef inline int matrix_gradients(
@@ -81,34 +137,26 @@ cdef inline int matrix_gradients(
     """d_input_weights (4, H, I) or d_hidden_weights (4, H, O) of some rows; -1 if a handler raised."""
     cdef ptrdiff_t features = layer.state_size if of_hidden else layer.input_size
     cdef ptrdiff_t feature = 0
-    cdef ptrdiff_t vectors, count, row, step, depth, steps, stride
-    sums = layer.d_hidden_weights if of_hidden else layer.d_input_weights
-    stride = layer.d_hidden_weights_stride if of_hidden else layer.d_input_weights_stride
-    layer.product.sums_row_stride = features
+    cdef ptrdiff_t vectors, count, row, group, end, place
+    cdef ptrdiff_t last = last_row(layer, first_row, rows)
     while feature < features:
         vectors = vectors_of(layer, features - feature)
         count = min(features - feature, vectors * layer.kernels.lanes)
-        set_columns(layer, count, vectors)
-        for row in range(first_row, first_row + rows):
-            steps = steps_of(layer, row)
-            step = 0
-            while step < steps:
-                depth = min(LSTM_SUM_BLOCK, steps - step)
-                copy_features(
-                    layer, row, step, depth, feature, count, vectors * layer.kernels.lanes, of_hidden
-                )
-                layer.product.sums = sums + row * stride + feature
-                unit_tiles(
-                    layer,
-                    (row if rank is NULL else rank[row]) * layer.record.row_stride + step,
-                    vectors * layer.kernels.lanes,
-                    vectors,
-                    depth,
-                    step + depth == steps,
-                )
-                if hear_signals(&layer.slice, depth * layer.hidden_size * count) < 0:
-                    return -1
-                step += depth
+        group = first_row
+        while group < first_row + rows:
+            end = rows_gathered(layer, group, first_row + rows)
+            place = 0
+            for row in range(group, end):
+                if steps_of(layer, row) > 0:
+                    copy_features(
+                        layer, row, feature, count, vectors * layer.kernels.lanes, of_hidden, place
+                    )
+                place += steps_of(layer, row) * vectors * layer.kernels.lanes
+            set_columns(layer, count, vectors)
+            layer.product.sums_row_stride = layer.product.start_row_stride = features
+            if panel_gradients(layer, rank, group, end, last, feature, vectors, of_hidden) < 0:
+                return -1
+            group = end
         feature += count
     return 0
 
@@ -124,6 +172,7 @@ cdef inline int few_features(
     cdef ptrdiff_t lanes = layer.kernels.lanes
     cdef ptrdiff_t vectors = GATE_COUNT * lanes
     cdef ptrdiff_t panel, row, step, depth, steps, place
+    cdef ptrdiff_t last = last_row(layer, first_row, rows)
     layer.product.input_row_stride = 0 if of_bias else 1
     layer.product.input_k_stride = 0 if of_bias else layer.input_time_stride
     layer.product.chunk_stride = 0
@@ -148,7 +197,7 @@ cdef inline int few_features(
                 layer.product.prefetch = layer.product.weights + depth * vectors
                 layer.product.sums = layer.packed + panel * features * vectors
                 layer.product.start = layer.product.sums
-                layer.product.is_last = step + depth == steps
+                layer.product.is_last = row == last and step + depth == steps
                 row_tiles(layer, features, GATE_COUNT)
                 if hear_signals(&layer.slice, depth * features * lanes) < 0:
                     return -1
@@ -237,6 +286,7 @@ cdef inline int projection_gradients(
     """d_projection (O, H) of some rows: dh . h before its projection; -1 if a signal's handler raised."""
     cdef ptrdiff_t lanes = layer.kernels.lanes
     cdef ptrdiff_t panel, row, step, depth, steps, place
+    cdef ptrdiff_t last = last_row(layer, first_row, rows)
     layer.product.input_row_stride = 1
     layer.product.input_k_stride = layer.state_size
     layer.product.chunk_stride = 0
@@ -248,7 +298,7 @@ cdef inline int projection_gradients(
         while step < steps:
             depth = min(LSTM_SUM_BLOCK, steps - step)
             layer.product.depth = layer.product.chunk = depth
-            layer.product.is_last = step + depth == steps
+            layer.product.is_last = row == last and step + depth == steps
             for panel in range(layer.panels):
                 place = panel * layer.record.panel_stride + step
                 place += (row if rank is NULL else rank[row]) * layer.record.row_stride
