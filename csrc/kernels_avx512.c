@@ -15,6 +15,38 @@
 
 #define ISA avx512
 
+/* 16 rows of 16 floats to 16 columns, in four steps: neighbours, pairs of them, then quarters of registers. */
+static inline __attribute__((always_inline)) void transpose_f32(__m512 *rows) {
+    __m512 pairs[16];
+    __m512 fours[16];
+#pragma GCC unroll 8
+    for (int k = 0; k < 16; k += 2) {
+        pairs[k] = _mm512_unpacklo_ps(rows[k], rows[k + 1]);
+        pairs[k + 1] = _mm512_unpackhi_ps(rows[k], rows[k + 1]);
+    }
+    /* fours[4 q + c] has columns c, c + 4, c + 8 and c + 12 of rows 4 q to 4 q + 3, one in each quarter. */
+#pragma GCC unroll 8
+    for (int k = 0; k < 16; k += 2) {
+        const int half = k % 4 / 2;
+        const int first = k / 4 * 4;
+        const __m512d a = _mm512_castps_pd(pairs[first + half]);
+        const __m512d b = _mm512_castps_pd(pairs[first + half + 2]);
+        fours[first + 2 * half] = _mm512_castpd_ps(_mm512_unpacklo_pd(a, b));
+        fours[first + 2 * half + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(a, b));
+    }
+#pragma GCC unroll 4
+    for (int c = 0; c < 4; c++) {
+        const __m512 even_low = _mm512_shuffle_f32x4(fours[c], fours[4 + c], 0x88);
+        const __m512 even_high = _mm512_shuffle_f32x4(fours[8 + c], fours[12 + c], 0x88);
+        const __m512 odd_low = _mm512_shuffle_f32x4(fours[c], fours[4 + c], 0xdd);
+        const __m512 odd_high = _mm512_shuffle_f32x4(fours[8 + c], fours[12 + c], 0xdd);
+        rows[c] = _mm512_shuffle_f32x4(even_low, even_high, 0x88);
+        rows[c + 4] = _mm512_shuffle_f32x4(odd_low, odd_high, 0x88);
+        rows[c + 8] = _mm512_shuffle_f32x4(even_low, even_high, 0xdd);
+        rows[c + 12] = _mm512_shuffle_f32x4(odd_low, odd_high, 0xdd);
+    }
+}
+
 /* 6 rows x 1 panel: 24 accumulators, 6 inputs and a weight in 32 registers.
  * 1 row x 2 panels: 8 accumulators cover the latency of FMA; with 4 panels a time step of H = 64 took 13 %
  * longer, since nothing of the weights was left in L1 for the next step. */
@@ -27,23 +59,26 @@
     TILE(2, 1, 16) TILE(3, 1, 16) TILE(4, 1, 16) TILE(5, 1, 16) TILE(6, 1, 16)
 /* Products: 24 accumulators, and the rest of 32 registers for inputs and weights. */
 #define PRODUCT_SUMS 24
+#define ROW_VECTORS 4
 #define LSTM_PRODUCT_ROWS                                                                                    \
     { 0, 12, 12, 8, 6 }
 #define LSTM_PRODUCTS(TILE)                                                                                  \
     TILE(1, 1, 16)                                                                                           \
     TILE(2, 1, 16)                                                                                           \
-    TILE(3, 1, 16) TILE(4, 1, 16) TILE(5, 1, 16) TILE(6, 1, 16) TILE(7, 1, 16) TILE(8, 1, 16) TILE(9, 1, 16) \
-        TILE(10, 1, 16) TILE(11, 1, 16) TILE(12, 1, 16) TILE(1, 2, 32) TILE(2, 2, 32) TILE(3, 2, 32)         \
-            TILE(4, 2, 32) TILE(5, 2, 32) TILE(6, 2, 32) TILE(7, 2, 32) TILE(8, 2, 32) TILE(9, 2, 32)        \
-                TILE(10, 2, 32) TILE(11, 2, 32) TILE(12, 2, 32) TILE(1, 3, 48) TILE(2, 3, 48) TILE(3, 3, 48) \
-                    TILE(4, 3, 48) TILE(5, 3, 48) TILE(6, 3, 48) TILE(7, 3, 48) TILE(8, 3, 48)               \
-                        TILE(1, 4, 64) TILE(2, 4, 64) TILE(3, 4, 64) TILE(4, 4, 64) TILE(5, 4, 64)           \
-                            TILE(6, 4, 64)
+    TILE(3, 1, 16)                                                                                           \
+    TILE(4, 1, 16)                                                                                           \
+    TILE(5, 1, 16) TILE(6, 1, 16) TILE(7, 1, 16) TILE(8, 1, 16) TILE(9, 1, 16) TILE(10, 1, 16)               \
+        TILE(11, 1, 16) TILE(12, 1, 16) TILE(1, 2, 32) TILE(2, 2, 32) TILE(3, 2, 32) TILE(4, 2, 32)          \
+            TILE(5, 2, 32) TILE(6, 2, 32) TILE(7, 2, 32) TILE(8, 2, 32) TILE(9, 2, 32) TILE(10, 2, 32)       \
+                TILE(11, 2, 32) TILE(12, 2, 32) TILE(1, 3, 48) TILE(2, 3, 48) TILE(3, 3, 48) TILE(4, 3, 48)  \
+                    TILE(5, 3, 48) TILE(6, 3, 48) TILE(7, 3, 48) TILE(8, 3, 48) TILE(1, 4, 64)               \
+                        TILE(2, 4, 64) TILE(3, 4, 64) TILE(4, 4, 64) TILE(5, 4, 64) TILE(6, 4, 64)
 #define REAL float
 #define REAL_BITS 32
 #define DTYPE f32
 #define VEC __m512
 #define LANES 16
+#define VEC_TRANSPOSE(rows) transpose_f32(rows)
 #define VEC_SET1(a) _mm512_set1_ps(a)
 #define VEC_ZERO() _mm512_setzero_ps()
 #define VEC_LOAD(p) _mm512_loadu_ps(p)
@@ -81,18 +116,20 @@
     TILE(1, 2, 16)                                                                                           \
     TILE(2, 1, 8) TILE(3, 1, 8) TILE(4, 1, 8) TILE(5, 1, 8) TILE(6, 1, 8)
 #define PRODUCT_SUMS 24
+#define ROW_VECTORS 4
 #define LSTM_PRODUCT_ROWS                                                                                    \
     { 0, 12, 12, 8, 6 }
 #define LSTM_PRODUCTS(TILE)                                                                                  \
     TILE(1, 1, 8)                                                                                            \
     TILE(2, 1, 8)                                                                                            \
-    TILE(3, 1, 8) TILE(4, 1, 8) TILE(5, 1, 8) TILE(6, 1, 8) TILE(7, 1, 8) TILE(8, 1, 8) TILE(9, 1, 8)        \
-        TILE(10, 1, 8) TILE(11, 1, 8) TILE(12, 1, 8) TILE(1, 2, 16) TILE(2, 2, 16) TILE(3, 2, 16)            \
-            TILE(4, 2, 16) TILE(5, 2, 16) TILE(6, 2, 16) TILE(7, 2, 16) TILE(8, 2, 16) TILE(9, 2, 16)        \
-                TILE(10, 2, 16) TILE(11, 2, 16) TILE(12, 2, 16) TILE(1, 3, 24) TILE(2, 3, 24) TILE(3, 3, 24) \
-                    TILE(4, 3, 24) TILE(5, 3, 24) TILE(6, 3, 24) TILE(7, 3, 24) TILE(8, 3, 24)               \
-                        TILE(1, 4, 32) TILE(2, 4, 32) TILE(3, 4, 32) TILE(4, 4, 32) TILE(5, 4, 32)           \
-                            TILE(6, 4, 32)
+    TILE(3, 1, 8)                                                                                            \
+    TILE(4, 1, 8)                                                                                            \
+    TILE(5, 1, 8) TILE(6, 1, 8) TILE(7, 1, 8) TILE(8, 1, 8) TILE(9, 1, 8) TILE(10, 1, 8) TILE(11, 1, 8)      \
+        TILE(12, 1, 8) TILE(1, 2, 16) TILE(2, 2, 16) TILE(3, 2, 16) TILE(4, 2, 16) TILE(5, 2, 16)            \
+            TILE(6, 2, 16) TILE(7, 2, 16) TILE(8, 2, 16) TILE(9, 2, 16) TILE(10, 2, 16) TILE(11, 2, 16)      \
+                TILE(12, 2, 16) TILE(1, 3, 24) TILE(2, 3, 24) TILE(3, 3, 24) TILE(4, 3, 24) TILE(5, 3, 24)   \
+                    TILE(6, 3, 24) TILE(7, 3, 24) TILE(8, 3, 24) TILE(1, 4, 32) TILE(2, 4, 32)               \
+                        TILE(3, 4, 32) TILE(4, 4, 32) TILE(5, 4, 32) TILE(6, 4, 32)
 #define REAL double
 #define REAL_BITS 64
 #define DTYPE f64

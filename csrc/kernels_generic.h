@@ -3,6 +3,7 @@
 #define PANEL_TILE 2
 #define LSTM_TILES(TILE) TILE(1, 1, 1) TILE(1, 2, 2) TILE(2, 1, 1)
 #define PRODUCT_SUMS 8
+#define ROW_VECTORS 2
 #define LSTM_PRODUCT_ROWS                                                                                    \
     { 0, 2, 2, 2, 2 }
 #define LSTM_PRODUCTS(TILE)                                                                                  \

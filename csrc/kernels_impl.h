@@ -2,7 +2,8 @@
  *
  * That file defines, for the dtype: REAL, REAL_BITS, DTYPE, ISA, VEC, LANES, ROW_TILE, PANEL_TILE,
  * LSTM_TILES(TILE) naming every tile as TILE(rows, panels, units), LSTM_PRODUCTS(TILE) likewise with vectors
- * and columns, PRODUCT_SUMS, the most accumulators of those, and the operations
+ * and columns, PRODUCT_SUMS, the most accumulators of those, ROW_VECTORS, how many vectors of a row have
+ * accumulators for four gates, and the operations
  *   VEC_SET1 VEC_ZERO VEC_LOAD VEC_STORE           (no alignment asked)
  *   VEC_ADD VEC_SUB VEC_MUL VEC_DIV VEC_FMA(a, b, c) = a b + c and VEC_FMS(a, b, c) = a b - c, one rounding
  *   VEC_MIN(a, b) = a < b ? a : b   VEC_MAX(a, b) = a > b ? a : b   (so a NaN in b stays)
@@ -13,6 +14,7 @@
  *   VEC_SELECT_LESS(a, b, x, y) = a < b ? x : y
  *   VEC_IN_REGISTER(a): keeps the compiler from loading `a` anew for each use, which made tiles of 2 and 3 rows
  *     wait for loads (25 % slower with GCC 12)
+ *   VEC_TRANSPOSE(rows): LANES vectors turned, where it is defined
  *   VEC_PREFETCH(p): brings the cache line at p into L2, or does nothing
  *   VEC_CANONICAL_NAN(a): every NaN made 0x7fc00000 or 0x7ff8000000000000, so that NaNs have equal bits too
  * It includes this file once for float and once for double; all these macros are undefined at the end.
@@ -371,9 +373,11 @@ static const LSTM_JOIN(LSTM_JOIN(lstm, DTYPE), kernels) NAME(kernels) = {
     .tanh = LSTM_MAP(DTYPE, tanh, ISA),
     .product_rows = LSTM_PRODUCT_ROWS,
     .product = {LSTM_PRODUCTS(PRODUCT_ENTRY)},
+    .gates_row = {NULL, NAME(gates_row_1), NAME(gates_row_2), NAME(gates_row_3), NAME(gates_row_4)},
     .cell_backward = LSTM_MAP(DTYPE, cell_backward, ISA),
     .cell_output = LSTM_MAP(DTYPE, cell_output, ISA),
     .copy_rows = LSTM_MAP(DTYPE, copy_rows, ISA),
+    .turn = LSTM_MAP(DTYPE, turn, ISA),
     .add_norm = LSTM_MAP(DTYPE, add_norm, ISA),
     .peephole_sums = LSTM_MAP(DTYPE, peephole_sums, ISA),
 };
@@ -387,11 +391,14 @@ static const LSTM_JOIN(LSTM_JOIN(lstm, DTYPE), kernels) NAME(kernels) = {
 #undef CELL_GRADIENT
 #undef REAL_SQRT
 #undef DEFINE_PRODUCT
+#undef DEFINE_GATES_ROW
+#undef ROW_VECTORS
 #undef PRODUCT_ENTRY
 #undef LSTM_PRODUCTS
 #undef LSTM_PRODUCT_ROWS
 #undef PRODUCT_SUMS
 #undef VEC_FNMA
+#undef VEC_TRANSPOSE
 #undef VEC_LOAD_FIRST
 #undef VEC_STORE_FIRST
 #undef TILE_VECTORS

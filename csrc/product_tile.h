@@ -99,6 +99,58 @@ static LSTM_INLINE void NAME(product)(const PRODUCT *tile, const int rows, const
     }
 }
 
+/* Some vectors of one row: the chains of the four gates hide one another's latency. */
+static LSTM_INLINE void NAME(gates_row_part)(const PRODUCT *tile, const int vectors, ptrdiff_t first) {
+    const ptrdiff_t depth = tile->depth;
+    const ptrdiff_t stride = tile->weights_k_stride;
+    const ptrdiff_t gate_stride = tile->input_row_stride;
+    const REAL *const input = tile->input;
+    const REAL *weights = tile->weights + first;
+    VEC partial[GATE_COUNT * LSTM_MAX_PRODUCT_VECTORS];
+#pragma GCC unroll 16
+    for (int v = 0; v < GATE_COUNT * vectors; v++) {
+        partial[v] = VEC_ZERO();
+    }
+    for (ptrdiff_t k = 0; k < depth; k++) {
+#pragma GCC unroll 4
+        for (int g = 0; g < GATE_COUNT; g++) {
+            const VEC x = VEC_SET1(input[g * gate_stride + k]);
+#pragma GCC unroll 4
+            for (int v = 0; v < vectors; v++) {
+                partial[g * vectors + v] =
+                    VEC_FMA(x, VEC_LOAD(weights + g * depth * stride + v * LANES), partial[g * vectors + v]);
+            }
+        }
+        weights += stride;
+    }
+#pragma GCC unroll 4
+    for (int v = 0; v < vectors; v++) {
+        VEC sum = VEC_LOAD(tile->start + first + v * LANES);
+#pragma GCC unroll 4
+        for (int g = 0; g < GATE_COUNT; g++) {
+            sum = VEC_ADD(sum, partial[g * vectors + v]);
+        }
+        VEC_STORE(tile->sums + first + v * LANES, sum);
+    }
+}
+
+static LSTM_INLINE void NAME(gates_row)(const PRODUCT *tile, const int vectors) {
+    int v = 0;
+    for (; v + ROW_VECTORS <= vectors; v += ROW_VECTORS) {
+        NAME(gates_row_part)(tile, ROW_VECTORS, v * LANES);
+    }
+    if (v < vectors) {
+        NAME(gates_row_part)(tile, vectors % ROW_VECTORS, v * LANES);
+    }
+}
+
+#define DEFINE_GATES_ROW(VECTORS)                                                                            \
+    static void NAME(gates_row_##VECTORS)(const PRODUCT *tile) { NAME(gates_row)(tile, VECTORS); }
+DEFINE_GATES_ROW(1)
+DEFINE_GATES_ROW(2)
+DEFINE_GATES_ROW(3)
+DEFINE_GATES_ROW(4)
+
 #define DEFINE_PRODUCT(ROWS, VECTORS, COLUMNS)                                                               \
     static void LSTM_KERNEL(DTYPE, product, ROWS##x##COLUMNS, ISA)(const PRODUCT *tile) {                    \
         _Static_assert((COLUMNS) == (VECTORS)*LANES, "the name tells the tile");                             \
@@ -118,5 +170,32 @@ static void LSTM_MAP(DTYPE, copy_rows, ISA)(const REAL *source, ptrdiff_t stride
         }
         source += stride;
         target += width;
+    }
+}
+
+/* target (columns, rows) = source (rows, columns), columns at most LANES. */
+static void LSTM_MAP(DTYPE, turn, ISA)(const REAL *source, ptrdiff_t source_stride, ptrdiff_t rows,
+                                       ptrdiff_t columns, REAL *target, ptrdiff_t target_stride) {
+    ptrdiff_t r = 0;
+#ifdef VEC_TRANSPOSE
+    if (columns == LANES) {
+        for (; r + LANES <= rows; r += LANES) {
+            VEC block[LANES];
+#pragma GCC unroll 16
+            for (int k = 0; k < LANES; k++) {
+                block[k] = VEC_LOAD(source + (r + k) * source_stride);
+            }
+            VEC_TRANSPOSE(block);
+#pragma GCC unroll 16
+            for (int k = 0; k < LANES; k++) {
+                VEC_STORE(target + k * target_stride + r, block[k]);
+            }
+        }
+    }
+#endif
+    for (ptrdiff_t c = 0; c < columns; c++) {
+        for (ptrdiff_t k = r; k < rows; k++) {
+            target[c * target_stride + k] = source[k * source_stride + c];
+        }
     }
 }

@@ -553,7 +553,8 @@ class LSTM(Conversions):
         steps = states.step_mask(mask, array, batch)
         given = states.initial_states(net.architecture, net.dtype, ("h0", "C0"), (h0, C0), batch)
         rates = dropouts.rates(net.architecture, dropout, input_dropout, recurrent_dropout)
-        source = generator(rng)
+        # A new generator takes entropy of the system, which costs as much as a short pass.
+        source = generator(rng) if rng is not None or any(rates) else None
         if out is not None and not isinstance(out, Tape):
             raise TypeError(f"out is a {type(out).__name__}, but must be a Tape")
         storage = None if out is None else out.storage_for(net.architecture, net.dtype, array.shape)

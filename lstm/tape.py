@@ -152,9 +152,7 @@ class Gradients(Mapping[str, np.ndarray]):
         self._rows = rows  # of `per_sample`, else None
         self._sums = sums  # of every cell; none if the weights' were not asked for
         self._second_biases = [np.zeros_like(one.bias) for one in sums]
-        self._arrays: dict[str, np.ndarray] = {}
-        for cell, one in enumerate(sums):
-            self._arrays |= named_arrays(architecture, cell, one, self._second_biases[cell])
+        self._arrays: dict[str, np.ndarray] | None = None
 
     @property
     def layers(self) -> tuple[LayerGradients, ...]:
@@ -166,19 +164,27 @@ class Gradients(Mapping[str, np.ndarray]):
         """What pictures call the layers and directions, in the order of `layers`."""
         return _labels(self._architecture)
 
+    def _named(self) -> dict[str, np.ndarray]:
+        """The arrays under their names, views of `_sums`; made when they are first asked for."""
+        if self._arrays is None:
+            self._arrays = {}
+            for cell, one in enumerate(self._sums):
+                self._arrays |= named_arrays(self._architecture, cell, one, self._second_biases[cell])
+        return self._arrays
+
     def __getitem__(self, name: str) -> np.ndarray:
-        return self._arrays[name]
+        return self._named()[name]
 
     def __setitem__(self, name: str, value: ArrayLike) -> None:
-        array = self._arrays[name]
+        array = self._named()[name]
         if value is not array:  # as it is after ``g[name] *= 0.5``
             array[...] = exact_array(name, value, array.shape, array.dtype)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._arrays)
+        return iter(self._named())
 
     def __len__(self) -> int:
-        return len(self._arrays)
+        return len(self._named())
 
     def __repr__(self) -> str:
         others = [name for name in ("X", "h0", "C0") if getattr(self, name) is not None]

@@ -40,21 +40,25 @@ cdef inline void turn_weights(Backward *layer, bint of_hidden) noexcept nogil:
     cdef ptrdiff_t lanes = layer.kernels.lanes
     cdef ptrdiff_t features = layer.state_size if of_hidden else layer.input_size
     cdef ptrdiff_t first = 0
-    cdef ptrdiff_t width, count, unit, gate, column
+    cdef ptrdiff_t width, count, panel, gate
     packed = layer.hidden_weights if of_hidden else layer.input_weights
     columns = layer.hidden_columns if of_hidden else layer.input_columns
     while first < features:
         width = vectors_of(layer, features - first) * lanes
         count = min(width, features - first)
+        if count < width:
+            memset(columns, 0, GATE_COUNT * layer.hidden_size * width * sizeof(columns[0]))
         for gate in range(GATE_COUNT):
-            for unit in range(layer.hidden_size):
-                source = packed + (unit // lanes * features + first) * GATE_COUNT * lanes + gate * lanes
-                source += unit % lanes
-                for column in range(count):
-                    columns[column] = source[column * GATE_COUNT * lanes]
-                for column in range(count, width):
-                    columns[column] = 0
-                columns += width
+            for panel in range(layer.panels):
+                layer.kernels.turn(
+                    packed + ((panel * features + first) * GATE_COUNT + gate) * lanes,
+                    GATE_COUNT * lanes,
+                    count,
+                    min(lanes, layer.hidden_size - panel * lanes),
+                    columns + (gate * layer.hidden_size + panel * lanes) * width,
+                    width,
+                )
+        columns += GATE_COUNT * layer.hidden_size * width
         first += count
 
 
@@ -63,19 +67,24 @@ cdef inline void turn_projection(Backward *layer) noexcept nogil:
     cdef ptrdiff_t lanes = layer.kernels.lanes
     cdef ptrdiff_t group = LSTM_MAX_PRODUCT_VECTORS * lanes
     cdef ptrdiff_t first = 0
-    cdef ptrdiff_t width, count, feature, column
+    cdef ptrdiff_t width, count, feature
     rows = layer.projection_rows
     while first < layer.hidden_size:
         width = vectors_of(layer, layer.hidden_size - first) * lanes
         count = min(width, layer.hidden_size - first)
-        for feature in range(layer.state_size):
-            source = layer.projection + (feature // group * layer.hidden_size + first) * group
-            source += feature % group
-            for column in range(count):
-                rows[column] = source[column * group]
-            for column in range(count, width):
-                rows[column] = 0
-            rows += width
+        memset(rows, 0, layer.state_size * width * sizeof(rows[0]))
+        feature = 0
+        while feature < layer.state_size:
+            layer.kernels.turn(
+                layer.projection + (feature // group * layer.hidden_size + first) * group + feature % group,
+                group,
+                count,
+                min(lanes, layer.state_size - feature),
+                rows + feature * width,
+                width,
+            )
+            feature += lanes
+        rows += layer.state_size * width
         first += count
 
 

@@ -129,9 +129,13 @@ cdef extern from "lstm_kernels.h" nogil:
         void (*product[LSTM_MAX_PRODUCT_ROWS + 1][LSTM_MAX_PRODUCT_VECTORS + 1])(
             const lstm_f32_product *
         ) noexcept nogil
+        void (*gates_row[LSTM_MAX_PRODUCT_VECTORS + 1])(const lstm_f32_product *) noexcept nogil
         void (*cell_backward)(const lstm_f32_cell_gradient *) noexcept nogil
         void (*cell_output)(const lstm_f32_cell_gradient *, ptrdiff_t, float *) noexcept nogil
         void (*copy_rows)(
+            const float *, ptrdiff_t, ptrdiff_t, ptrdiff_t, float *, ptrdiff_t
+        ) noexcept nogil
+        void (*turn)(
             const float *, ptrdiff_t, ptrdiff_t, ptrdiff_t, float *, ptrdiff_t
         ) noexcept nogil
         float (*add_norm)(float *, const float *, ptrdiff_t) noexcept nogil
@@ -294,9 +298,13 @@ cdef extern from "lstm_kernels.h" nogil:
         void (*product[LSTM_MAX_PRODUCT_ROWS + 1][LSTM_MAX_PRODUCT_VECTORS + 1])(
             const lstm_f64_product *
         ) noexcept nogil
+        void (*gates_row[LSTM_MAX_PRODUCT_VECTORS + 1])(const lstm_f64_product *) noexcept nogil
         void (*cell_backward)(const lstm_f64_cell_gradient *) noexcept nogil
         void (*cell_output)(const lstm_f64_cell_gradient *, ptrdiff_t, double *) noexcept nogil
         void (*copy_rows)(
+            const double *, ptrdiff_t, ptrdiff_t, ptrdiff_t, double *, ptrdiff_t
+        ) noexcept nogil
+        void (*turn)(
             const double *, ptrdiff_t, ptrdiff_t, ptrdiff_t, double *, ptrdiff_t
         ) noexcept nogil
         double (*add_norm)(double *, const double *, ptrdiff_t) noexcept nogil

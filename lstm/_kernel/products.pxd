@@ -94,7 +94,14 @@ cdef inline void hidden_gradients(Backward *layer) noexcept nogil:
         vectors = vectors_of(layer, layer.state_size - feature)
         layer.product.weights = layer.hidden_columns + feature * GATE_COUNT * layer.hidden_size
         layer.product.sums = layer.d_hidden + feature
-        gates_panel(layer, layer.active, layer.cell_width, vectors)
+        if layer.active == 1 and layer.hidden_size <= LSTM_SUM_BLOCK:
+            layer.product.input_row_stride = layer.cell_width
+            layer.product.depth = layer.hidden_size
+            layer.product.weights_k_stride = vectors * layer.kernels.lanes
+            layer.product.start = layer.zeros
+            layer.kernels.gates_row[vectors](&layer.product)
+        else:
+            gates_panel(layer, layer.active, layer.cell_width, vectors)
         feature += vectors * layer.kernels.lanes
     if layer.recurrent is not NULL:
         for row in range(layer.active):

@@ -67,13 +67,18 @@ def _rate(name: str, value: Any) -> float:
 
 def draw(
     rates: Rates,
-    rng: np.random.Generator,
+    rng: np.random.Generator | None,
     architecture: Architecture,
     dtype: np.dtype[Any],
     batch: int,
     time: int,
 ) -> Masks:
-    """Draw the masks of a pass of X (B, T, I): the input's, the recurrent ones, those between layers."""
+    """Draw the masks of a pass of X (B, T, I): the input's, the recurrent ones, those between layers.
+
+    `rng` may be None where nothing is dropped.
+    """
+    if rng is None:
+        return Masks()
     factors = []
     shapes = (
         (batch, architecture.input_size),

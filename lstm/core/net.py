@@ -157,7 +157,7 @@ class Net:
         lengths: np.ndarray | None,
         mask: np.ndarray | None,
         rates: dropout.Rates,
-        rng: np.random.Generator,
+        rng: np.random.Generator | None,
         storage: recording.Storage | None = None,
     ) -> recording.Recording:
         """X (B, T, I) of any real dtype, h0 (L D, B, O), C0 (L D, B, H): a pass whose gradients are wanted.

@@ -50,13 +50,13 @@ class Storage(NamedTuple):
             None,
         )
 
-    def fits(self, cells: Cells, dtype: np.dtype[Any]) -> bool:
+    def fits(self, cells: Cells) -> bool:
         """Whether its layout is that in which these cells compute."""
         for weights, values in zip(cells, self.values, strict=True):
             if isinstance(weights, PackedWeights) != isinstance(values, PanelRecord):
                 return False
             if isinstance(values, PanelRecord) and isinstance(weights, PackedWeights):
-                return bool(values.cells.shape[-1] == _kernel.lanes(weights.isa, dtype.name))
+                return bool(values.cells.shape[-1] == weights.bias.shape[-1])
         return True
 
     def first_steps(self, time: int) -> Storage:
@@ -173,7 +173,7 @@ def record(
     lengths: np.ndarray | None,
     mask: np.ndarray | None,
     rates: dropout.Rates,
-    rng: np.random.Generator,
+    rng: np.random.Generator | None,
     storage: Storage | None = None,
 ) -> Recording:
     """X (B, T, I) of any real dtype, h0 (L D, B, O), C0 (L D, B, H): run all layers, keep what they compute.
@@ -186,7 +186,7 @@ def record(
     steps = None if mask is None else masks.gather(X, mask)
     if steps is not None:
         X, lengths = steps.X, steps.lengths
-    if storage is None or not storage.fits(cells, dtype):
+    if storage is None or not storage.fits(cells):
         storage = Storage.allocate(cells, architecture, dtype, batch, time)
     if steps is not None and storage.scattered is None:
         storage = storage._replace(scattered=np.empty((batch, time, architecture.output_size), dtype))

@@ -126,6 +126,10 @@ def initial_states(
     `is_column`: states of a batch of one are allowed too.
     """
     cells, rows = architecture.cells, 1 if batch is None else batch
+    if values[0] is None and values[1] is None:
+        h, C = zero_states(architecture, rows, dtype)
+        front = (cells,) if batch is None else (cells, rows)
+        return InitialStates(h, C, (*front, h.shape[2]), (*front, C.shape[2]))
     sizes = (architecture.state_size, architecture.hidden_size)
     allowed = [state_shapes(cells, batch, size, is_column) for size in sizes]
     checked = [
