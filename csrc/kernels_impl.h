@@ -293,6 +293,36 @@ static LSTM_INLINE void NAME(update_default)(const TILE_ARGUMENTS *tile, const i
     }
 }
 
+/* The same with all that the gradients need. */
+static void NAME(update_recorded)(const TILE_ARGUMENTS *tile, int rows, int panels, REAL *sums) {
+    const RECORD *const record = &tile->record;
+    for (int v = 0; v < rows * panels; v++) {
+        const ptrdiff_t place = NAME(record_offset)(record, v / panels, v % panels);
+        REAL *const z = sums + v * GATE_COUNT * LANES;
+        REAL *const gates = record->gates + place * GATE_COUNT;
+        REAL *const cell = tile->cell + NAME(state_offset)(tile, v / panels, v % panels);
+        const VEC i = NAME(vec_sigmoid)(VEC_LOAD(z + GATE_I * LANES));
+        const VEC f = NAME(vec_sigmoid)(VEC_LOAD(z + GATE_F * LANES));
+        const VEC g = NAME(vec_tanh)(VEC_LOAD(z + GATE_G * LANES));
+        const VEC o = NAME(vec_sigmoid)(VEC_LOAD(z + GATE_O * LANES));
+        const VEC after = VEC_FMA(f, VEC_LOAD(cell), VEC_MUL(i, g));
+        VEC_STORE(z + GATE_O * LANES, o);
+        VEC_STORE(gates + GATE_I * LANES, i);
+        VEC_STORE(gates + GATE_F * LANES, f);
+        VEC_STORE(gates + GATE_G * LANES, g);
+        VEC_STORE(gates + GATE_O * LANES, o);
+        VEC_STORE(cell, after);
+        VEC_STORE(record->cells + NAME(record_cells_offset)(record, v / panels, v % panels), after);
+    }
+    for (int v = 0; v < rows * panels; v++) {
+        const VEC o = VEC_LOAD(sums + (v * GATE_COUNT + GATE_O) * LANES);
+        const VEC cell = VEC_LOAD(tile->cell + NAME(state_offset)(tile, v / panels, v % panels));
+        const VEC squashed = NAME(vec_tanh)(cell);
+        VEC_STORE(record->squashed + NAME(record_offset)(record, v / panels, v % panels), squashed);
+        NAME(store_hidden)(tile, v / panels, v % panels, VEC_MUL(o, squashed));
+    }
+}
+
 /* tile->steps time steps: the h half, then the cell update. */
 static LSTM_INLINE void NAME(step)(TILE_ARGUMENTS *tile, const int rows, const int panels) {
     REAL sums[TILE_VECTORS * LANES] __attribute__((aligned(64)));
@@ -300,6 +330,8 @@ static LSTM_INLINE void NAME(step)(TILE_ARGUMENTS *tile, const int rows, const i
         NAME(accumulate)(tile, rows, panels, sums, panels * GATE_COUNT * LANES, GATE_COUNT * LANES);
         if (tile->variant == NULL) {
             NAME(update_default)(tile, rows, panels, sums);
+        } else if (tile->record.gates != NULL && tile->record.is_plain) {
+            NAME(update_recorded)(tile, rows, panels, sums);
         } else {
             const VARIANT *const variant = tile->variant;
             const int default_activations = variant->gates.kind == LSTM_SIGMOID &&

@@ -111,6 +111,7 @@ typedef struct {
         ptrdiff_t cells_panel_stride;                                                                             \
         ptrdiff_t step_stride; /* in the order of computation: 1 or -1 */                                         \
         int has_codes;         /* squashed holds codes of slopes instead */                                       \
+        int is_plain;          /* of the default equations */                                                     \
     } lstm_##DTYPE##_record;                                                                                      \
     typedef struct {                                                                                              \
         const REAL *input; /* (rows, depth) */                                                                    \

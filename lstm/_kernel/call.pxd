@@ -198,6 +198,7 @@ cdef inline size_t prepare(Pass *layer, const LayerWeights *weights, Call *call)
     layer.output_batch_stride, layer.output_time_stride = Y.batch_stride, Y.time_stride
     layer.trace_batch_stride, layer.trace_time_stride = trace.batch_stride, trace.time_stride
     layer.trace_gate_stride = call.trace_gate_stride
+    layer.record.is_plain = weights.has_default_equations and call.trace.data is NULL
     if Pass is lstm_f32_pass:
         layer.input = <const float *>X.data
         layer.output = <float *>Y.data

@@ -48,6 +48,7 @@ cdef extern from "lstm_kernels.h" nogil:
         ptrdiff_t cells_panel_stride
         ptrdiff_t step_stride
         int has_codes
+        int is_plain
 
     ctypedef struct lstm_f32_tile:
         const float *input
@@ -217,6 +218,7 @@ cdef extern from "lstm_kernels.h" nogil:
         ptrdiff_t cells_panel_stride
         ptrdiff_t step_stride
         int has_codes
+        int is_plain
 
     ctypedef struct lstm_f64_tile:
         const double *input
