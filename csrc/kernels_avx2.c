@@ -36,10 +36,10 @@ static const int64_t first_lanes_f64[8] = {-1, -1, -1, -1};
     TILE(3, 1, 8)                                                                                            \
     TILE(4, 1, 8)                                                                                            \
     TILE(5, 1, 8)                                                                                            \
-    TILE(6, 1, 8) TILE(7, 1, 8) TILE(8, 1, 8) TILE(9, 1, 8) TILE(10, 1, 8) TILE(11, 1, 8) TILE(12, 1, 8)     \
-        TILE(1, 2, 16) TILE(2, 2, 16) TILE(3, 2, 16) TILE(4, 2, 16) TILE(5, 2, 16) TILE(6, 2, 16)            \
-            TILE(1, 3, 24) TILE(2, 3, 24) TILE(3, 3, 24) TILE(4, 3, 24) TILE(1, 4, 32) TILE(2, 4, 32)        \
-                TILE(3, 4, 32)
+    TILE(6, 1, 8)                                                                                            \
+    TILE(7, 1, 8) TILE(8, 1, 8) TILE(9, 1, 8) TILE(10, 1, 8) TILE(11, 1, 8) TILE(12, 1, 8) TILE(1, 2, 16)    \
+        TILE(2, 2, 16) TILE(3, 2, 16) TILE(4, 2, 16) TILE(5, 2, 16) TILE(6, 2, 16) TILE(1, 3, 24)            \
+            TILE(2, 3, 24) TILE(3, 3, 24) TILE(4, 3, 24) TILE(1, 4, 32) TILE(2, 4, 32) TILE(3, 4, 32)
 #define REAL float
 #define REAL_BITS 32
 #define DTYPE f32
@@ -70,6 +70,14 @@ static const int64_t first_lanes_f64[8] = {-1, -1, -1, -1};
 #define VEC_PREFETCH(p) _mm_prefetch(p, _MM_HINT_T1)
 #define VEC_CANONICAL_NAN(a)                                                                                 \
     _mm256_blendv_ps(a, _mm256_castsi256_ps(_mm256_set1_epi32(0x7fc00000)), _mm256_cmp_ps(a, a, _CMP_UNORD_Q))
+#define VEC_MASK __m256
+#define VEC_NOT_LESS(a, b) _mm256_cmp_ps(a, b, _CMP_NLT_UQ)
+#define VEC_WITHIN(low, a, high) _mm256_and_ps(VEC_NOT_LESS(a, low), VEC_NOT_LESS(high, a))
+#define VEC_DIV_WHERE(other, mask, a, b) _mm256_blendv_ps(other, _mm256_div_ps(a, b), mask)
+#define VEC_SUB_WHERE(other, mask, a, b) _mm256_blendv_ps(other, _mm256_sub_ps(a, b), mask)
+#define VEC_IN_ORDER(a) __asm__ volatile("" : "+x"(a))
+#define NET_PANELS 1
+#define NET_SIZES(NET) NET(short_1, 1, 1, 0) NET(short_2, 1, 2, 0) NET(short_3, 1, 3, 0) NET(short_4, 1, 4, 0)
 #include "kernels_impl.h"
 
 #define ROW_TILE 3
@@ -85,9 +93,10 @@ static const int64_t first_lanes_f64[8] = {-1, -1, -1, -1};
     TILE(3, 1, 4)                                                                                            \
     TILE(4, 1, 4)                                                                                            \
     TILE(5, 1, 4)                                                                                            \
-    TILE(6, 1, 4) TILE(7, 1, 4) TILE(8, 1, 4) TILE(9, 1, 4) TILE(10, 1, 4) TILE(11, 1, 4) TILE(12, 1, 4)     \
-        TILE(1, 2, 8) TILE(2, 2, 8) TILE(3, 2, 8) TILE(4, 2, 8) TILE(5, 2, 8) TILE(6, 2, 8) TILE(1, 3, 12)   \
-            TILE(2, 3, 12) TILE(3, 3, 12) TILE(4, 3, 12) TILE(1, 4, 16) TILE(2, 4, 16) TILE(3, 4, 16)
+    TILE(6, 1, 4)                                                                                            \
+    TILE(7, 1, 4) TILE(8, 1, 4) TILE(9, 1, 4) TILE(10, 1, 4) TILE(11, 1, 4) TILE(12, 1, 4) TILE(1, 2, 8)     \
+        TILE(2, 2, 8) TILE(3, 2, 8) TILE(4, 2, 8) TILE(5, 2, 8) TILE(6, 2, 8) TILE(1, 3, 12) TILE(2, 3, 12)  \
+            TILE(3, 3, 12) TILE(4, 3, 12) TILE(1, 4, 16) TILE(2, 4, 16) TILE(3, 4, 16)
 #define REAL double
 #define REAL_BITS 64
 #define DTYPE f64
@@ -118,6 +127,14 @@ static const int64_t first_lanes_f64[8] = {-1, -1, -1, -1};
 #define VEC_CANONICAL_NAN(a)                                                                                 \
     _mm256_blendv_pd(a, _mm256_castsi256_pd(_mm256_set1_epi64x(0x7ff8000000000000)),                         \
                      _mm256_cmp_pd(a, a, _CMP_UNORD_Q))
+#define VEC_MASK __m256d
+#define VEC_NOT_LESS(a, b) _mm256_cmp_pd(a, b, _CMP_NLT_UQ)
+#define VEC_WITHIN(low, a, high) _mm256_and_pd(VEC_NOT_LESS(a, low), VEC_NOT_LESS(high, a))
+#define VEC_DIV_WHERE(other, mask, a, b) _mm256_blendv_pd(other, _mm256_div_pd(a, b), mask)
+#define VEC_SUB_WHERE(other, mask, a, b) _mm256_blendv_pd(other, _mm256_sub_pd(a, b), mask)
+#define VEC_IN_ORDER(a) __asm__ volatile("" : "+x"(a))
+#define NET_PANELS 1
+#define NET_SIZES(NET) NET(short_1, 1, 1, 0) NET(short_2, 1, 2, 0)
 #include "kernels_impl.h"
 
 #if defined(__clang__)

@@ -68,12 +68,13 @@ static inline __attribute__((always_inline)) void transpose_f32(__m512 *rows) {
     TILE(3, 1, 16)                                                                                           \
     TILE(4, 1, 16)                                                                                           \
     TILE(5, 1, 16)                                                                                           \
-    TILE(6, 1, 16) TILE(7, 1, 16) TILE(8, 1, 16) TILE(9, 1, 16) TILE(10, 1, 16) TILE(11, 1, 16)              \
-        TILE(12, 1, 16) TILE(1, 2, 32) TILE(2, 2, 32) TILE(3, 2, 32) TILE(4, 2, 32) TILE(5, 2, 32)           \
-            TILE(6, 2, 32) TILE(7, 2, 32) TILE(8, 2, 32) TILE(9, 2, 32) TILE(10, 2, 32) TILE(11, 2, 32)      \
-                TILE(12, 2, 32) TILE(1, 3, 48) TILE(2, 3, 48) TILE(3, 3, 48) TILE(4, 3, 48) TILE(5, 3, 48)   \
-                    TILE(6, 3, 48) TILE(7, 3, 48) TILE(8, 3, 48) TILE(1, 4, 64) TILE(2, 4, 64)               \
-                        TILE(3, 4, 64) TILE(4, 4, 64) TILE(5, 4, 64) TILE(6, 4, 64)
+    TILE(6, 1, 16)                                                                                           \
+    TILE(7, 1, 16) TILE(8, 1, 16) TILE(9, 1, 16) TILE(10, 1, 16) TILE(11, 1, 16) TILE(12, 1, 16)             \
+        TILE(1, 2, 32) TILE(2, 2, 32) TILE(3, 2, 32) TILE(4, 2, 32) TILE(5, 2, 32) TILE(6, 2, 32)            \
+            TILE(7, 2, 32) TILE(8, 2, 32) TILE(9, 2, 32) TILE(10, 2, 32) TILE(11, 2, 32) TILE(12, 2, 32)     \
+                TILE(1, 3, 48) TILE(2, 3, 48) TILE(3, 3, 48) TILE(4, 3, 48) TILE(5, 3, 48) TILE(6, 3, 48)    \
+                    TILE(7, 3, 48) TILE(8, 3, 48) TILE(1, 4, 64) TILE(2, 4, 64) TILE(3, 4, 64)               \
+                        TILE(4, 4, 64) TILE(5, 4, 64) TILE(6, 4, 64)
 #define REAL float
 #define REAL_BITS 32
 #define DTYPE f32
@@ -108,6 +109,25 @@ static inline __attribute__((always_inline)) void transpose_f32(__m512 *rows) {
 #define VEC_CANONICAL_NAN(a)                                                                                 \
     _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q), a,                                          \
                          _mm512_castsi512_ps(_mm512_set1_epi32(0x7fc00000)))
+#define VEC_MASK __mmask16
+#define VEC_NOT_LESS(a, b) _mm512_cmp_ps_mask(a, b, _CMP_NLT_UQ)
+#define VEC_WITHIN(low, a, high)                                                                             \
+    _mm512_mask_cmp_ps_mask(_mm512_cmp_ps_mask(a, low, _CMP_NLT_UQ), high, a, _CMP_NLT_UQ)
+#define VEC_DIV_WHERE(other, mask, a, b) _mm512_mask_div_ps(other, mask, a, b)
+#define VEC_SUB_WHERE(other, mask, a, b) _mm512_mask_sub_ps(other, mask, a, b)
+#define VEC_PICK(a, k) _mm512_permutexvar_ps(_mm512_set1_epi32(k), a)
+#define VEC_IN_ORDER(a) __asm__ volatile("" : "+v"(a))
+#define ROW_STEPS
+#define NET_PANELS 3
+#define NET_SIZES(NET)                                                                                       \
+    NET(short_1, PANELS_OF(1), 1, 0)                                                                         \
+    NET(short_2, PANELS_OF(2), 2, 0)                                                                         \
+    NET(short_3, PANELS_OF(3), 3, 0)                                                                         \
+    NET(short_4, PANELS_OF(4), 4, 0)                                                                         \
+    NET(short_5, PANELS_OF(5), 5, 0)                                                                         \
+    NET(short_6, PANELS_OF(6), 6, 0)                                                                         \
+    NET(short_7, PANELS_OF(7), 7, 0)                                                                         \
+    NET(short_8, PANELS_OF(8), 8, 0) NET(32, 2, 0, 32) NET(2_panels, 2, 0, 0) NET(3_panels, 3, 0, 0)
 #include "kernels_impl.h"
 
 #define ROW_TILE 6
@@ -126,12 +146,13 @@ static inline __attribute__((always_inline)) void transpose_f32(__m512 *rows) {
     TILE(3, 1, 8)                                                                                            \
     TILE(4, 1, 8)                                                                                            \
     TILE(5, 1, 8)                                                                                            \
-    TILE(6, 1, 8) TILE(7, 1, 8) TILE(8, 1, 8) TILE(9, 1, 8) TILE(10, 1, 8) TILE(11, 1, 8) TILE(12, 1, 8)     \
-        TILE(1, 2, 16) TILE(2, 2, 16) TILE(3, 2, 16) TILE(4, 2, 16) TILE(5, 2, 16) TILE(6, 2, 16)            \
-            TILE(7, 2, 16) TILE(8, 2, 16) TILE(9, 2, 16) TILE(10, 2, 16) TILE(11, 2, 16) TILE(12, 2, 16)     \
-                TILE(1, 3, 24) TILE(2, 3, 24) TILE(3, 3, 24) TILE(4, 3, 24) TILE(5, 3, 24) TILE(6, 3, 24)    \
-                    TILE(7, 3, 24) TILE(8, 3, 24) TILE(1, 4, 32) TILE(2, 4, 32) TILE(3, 4, 32)               \
-                        TILE(4, 4, 32) TILE(5, 4, 32) TILE(6, 4, 32)
+    TILE(6, 1, 8)                                                                                            \
+    TILE(7, 1, 8) TILE(8, 1, 8) TILE(9, 1, 8) TILE(10, 1, 8) TILE(11, 1, 8) TILE(12, 1, 8) TILE(1, 2, 16)    \
+        TILE(2, 2, 16) TILE(3, 2, 16) TILE(4, 2, 16) TILE(5, 2, 16) TILE(6, 2, 16) TILE(7, 2, 16)            \
+            TILE(8, 2, 16) TILE(9, 2, 16) TILE(10, 2, 16) TILE(11, 2, 16) TILE(12, 2, 16) TILE(1, 3, 24)     \
+                TILE(2, 3, 24) TILE(3, 3, 24) TILE(4, 3, 24) TILE(5, 3, 24) TILE(6, 3, 24) TILE(7, 3, 24)    \
+                    TILE(8, 3, 24) TILE(1, 4, 32) TILE(2, 4, 32) TILE(3, 4, 32) TILE(4, 4, 32)               \
+                        TILE(5, 4, 32) TILE(6, 4, 32)
 #define REAL double
 #define REAL_BITS 64
 #define DTYPE f64
@@ -164,6 +185,25 @@ static inline __attribute__((always_inline)) void transpose_f32(__m512 *rows) {
 #define VEC_CANONICAL_NAN(a)                                                                                 \
     _mm512_mask_blend_pd(_mm512_cmp_pd_mask(a, a, _CMP_UNORD_Q), a,                                          \
                          _mm512_castsi512_pd(_mm512_set1_epi64(0x7ff8000000000000)))
+#define VEC_MASK __mmask8
+#define VEC_NOT_LESS(a, b) _mm512_cmp_pd_mask(a, b, _CMP_NLT_UQ)
+#define VEC_WITHIN(low, a, high)                                                                             \
+    _mm512_mask_cmp_pd_mask(_mm512_cmp_pd_mask(a, low, _CMP_NLT_UQ), high, a, _CMP_NLT_UQ)
+#define VEC_DIV_WHERE(other, mask, a, b) _mm512_mask_div_pd(other, mask, a, b)
+#define VEC_SUB_WHERE(other, mask, a, b) _mm512_mask_sub_pd(other, mask, a, b)
+#define VEC_PICK(a, k) _mm512_permutexvar_pd(_mm512_set1_epi64(k), a)
+#define VEC_IN_ORDER(a) __asm__ volatile("" : "+v"(a))
+#define ROW_STEPS
+#define NET_PANELS 3
+#define NET_SIZES(NET)                                                                                       \
+    NET(short_1, PANELS_OF(1), 1, 0)                                                                         \
+    NET(short_2, PANELS_OF(2), 2, 0)                                                                         \
+    NET(short_3, PANELS_OF(3), 3, 0)                                                                         \
+    NET(short_4, PANELS_OF(4), 4, 0)                                                                         \
+    NET(short_5, PANELS_OF(5), 5, 0)                                                                         \
+    NET(short_6, PANELS_OF(6), 6, 0)                                                                         \
+    NET(short_7, PANELS_OF(7), 7, 0)                                                                         \
+    NET(short_8, PANELS_OF(8), 8, 0) NET(3_panels, 3, 0, 0)
 #include "kernels_impl.h"
 
 #if defined(__clang__)

@@ -17,6 +17,13 @@
  *   VEC_TRANSPOSE(rows): LANES vectors turned, where it is defined
  *   VEC_PREFETCH(p): brings the cache line at p into L2, or does nothing
  *   VEC_CANONICAL_NAN(a): every NaN made 0x7fc00000 or 0x7ff8000000000000, so that NaNs have equal bits too
+ * An ISA that runs a whole net of one row in registers (row_net.h) also defines
+ *   NET_PANELS, the most panels of such a net, and NET_SIZES(NET) naming the sizes it is compiled for
+ *   VEC_PICK(a, k): lane k of a in all lanes, if that is faster than from memory
+ *   VEC_IN_ORDER(a): keeps what computes `a` before what follows in the program
+ *   VEC_MASK, VEC_NOT_LESS(a, b) and VEC_WITHIN(low, a, high): where a comparison holds, of a NaN too
+ *   VEC_DIV_WHERE(other, mask, a, b), VEC_SUB_WHERE(other, mask, a, b): a / b or a - b there, else other
+ * and ROW_STEPS if row_steps.h, for a row of larger nets, is faster than tile after tile.
  * It includes this file once for float and once for double; all these macros are undefined at the end.
  */
 
@@ -37,6 +44,7 @@
 #define ACTIVATION LSTM_JOIN(LSTM_JOIN(lstm, DTYPE), activation)
 #define RECORD LSTM_JOIN(LSTM_JOIN(lstm, DTYPE), record)
 #define PRODUCT LSTM_JOIN(LSTM_JOIN(lstm, DTYPE), product)
+#define ROW_ARGUMENTS LSTM_JOIN(LSTM_JOIN(lstm, DTYPE), row)
 #define CELL_GRADIENT LSTM_JOIN(LSTM_JOIN(lstm, DTYPE), cell_gradient)
 /* Vectors of sums in the largest tile. */
 #define TILE_VECTORS ((ROW_TILE > PANEL_TILE ? ROW_TILE : PANEL_TILE) * GATE_COUNT)
@@ -58,10 +66,12 @@
 
 #include "cell_backward.h"
 
-/* sums (rows, panels, 4, LANES) = start + input (rows, depth) . weights (panels, depth, 4, LANES).
+/* sums (rows, panels, 4, LANES) = start + input (rows, depth) . weights (panels, depth, 4, LANES), in blocks of
+ * `sum_block` k.
  * `rows` and `panels` are constants after inlining, so that the block's accumulators live in registers. */
 static LSTM_INLINE void NAME(accumulate)(const TILE_ARGUMENTS *tile, const int rows, const int panels,
-                                         REAL *sums, ptrdiff_t sums_row_stride, ptrdiff_t sums_panel_stride) {
+                                         REAL *sums, ptrdiff_t sums_row_stride, ptrdiff_t sums_panel_stride,
+                                         ptrdiff_t sum_block) {
     const REAL *const input = tile->input;
     const REAL *const weights = tile->weights;
     const ptrdiff_t input_row_stride = tile->input_row_stride;
@@ -72,7 +82,7 @@ static LSTM_INLINE void NAME(accumulate)(const TILE_ARGUMENTS *tile, const int r
     ptrdiff_t block = 0;
     do {
         const ptrdiff_t left = tile->depth - block;
-        const ptrdiff_t end = block + (left < LSTM_SUM_BLOCK ? left : LSTM_SUM_BLOCK);
+        const ptrdiff_t end = block + (left < sum_block ? left : sum_block);
         VEC partial[TILE_VECTORS];
 #pragma GCC unroll 24
         for (int v = 0; v < rows * panels * GATE_COUNT; v++) {
@@ -127,7 +137,8 @@ static LSTM_INLINE void NAME(accumulate)(const TILE_ARGUMENTS *tile, const int r
 
 /* tile->sums (rows, panels, 4, LANES) = start + input . weights */
 static LSTM_INLINE void NAME(gates)(const TILE_ARGUMENTS *tile, const int rows, const int panels) {
-    NAME(accumulate)(tile, rows, panels, tile->sums, tile->sums_row_stride, tile->sums_panel_stride);
+    NAME(accumulate)
+    (tile, rows, panels, tile->sums, tile->sums_row_stride, tile->sums_panel_stride, LSTM_SUM_BLOCK);
 }
 
 /* output (rows, units) of one vector of units = hidden (LANES,), as far as the net has units. */
@@ -327,7 +338,8 @@ static void NAME(update_recorded)(const TILE_ARGUMENTS *tile, int rows, int pane
 static LSTM_INLINE void NAME(step)(TILE_ARGUMENTS *tile, const int rows, const int panels) {
     REAL sums[TILE_VECTORS * LANES] __attribute__((aligned(64)));
     for (ptrdiff_t left = tile->steps - 1;; left--) {
-        NAME(accumulate)(tile, rows, panels, sums, panels * GATE_COUNT * LANES, GATE_COUNT * LANES);
+        NAME(accumulate)
+        (tile, rows, panels, sums, panels * GATE_COUNT * LANES, GATE_COUNT * LANES, tile->sum_block);
         if (tile->variant == NULL) {
             NAME(update_default)(tile, rows, panels, sums);
         } else if (tile->record.gates != NULL && tile->record.is_plain) {
@@ -358,6 +370,13 @@ static LSTM_INLINE void NAME(step)(TILE_ARGUMENTS *tile, const int rows, const i
         }
     }
 }
+
+#ifdef NET_PANELS
+#include "row_net.h"
+#endif
+#ifdef ROW_STEPS
+#include "row_steps.h"
+#endif
 
 /* y (n,) = function(x (n,)), the last vector through a padded copy. */
 static LSTM_INLINE void NAME(map)(VEC (*function)(VEC), const REAL *x, REAL *y, ptrdiff_t n) {
@@ -412,6 +431,13 @@ static const LSTM_JOIN(LSTM_JOIN(lstm, DTYPE), kernels) NAME(kernels) = {
     .turn = LSTM_MAP(DTYPE, turn, ISA),
     .add_norm = LSTM_MAP(DTYPE, add_norm, ISA),
     .peephole_sums = LSTM_MAP(DTYPE, peephole_sums, ISA),
+#ifdef NET_PANELS
+    .net_panels = NET_PANELS,
+    .row_net = LSTM_MAP(DTYPE, row_net, ISA),
+#endif
+#ifdef ROW_STEPS
+    .row_steps = LSTM_MAP(DTYPE, row_steps, ISA),
+#endif
 };
 
 #undef NAME
@@ -421,6 +447,7 @@ static const LSTM_JOIN(LSTM_JOIN(lstm, DTYPE), kernels) NAME(kernels) = {
 #undef RECORD
 #undef PRODUCT
 #undef CELL_GRADIENT
+#undef ROW_ARGUMENTS
 #undef REAL_SQRT
 #undef DEFINE_PRODUCT
 #undef DEFINE_GATES_ROW
@@ -464,3 +491,13 @@ static const LSTM_JOIN(LSTM_JOIN(lstm, DTYPE), kernels) NAME(kernels) = {
 #undef VEC_IN_REGISTER
 #undef VEC_PREFETCH
 #undef VEC_CANONICAL_NAN
+#undef VEC_MASK
+#undef VEC_NOT_LESS
+#undef VEC_WITHIN
+#undef VEC_DIV_WHERE
+#undef VEC_SUB_WHERE
+#undef VEC_PICK
+#undef VEC_IN_ORDER
+#undef NET_PANELS
+#undef NET_SIZES
+#undef ROW_STEPS

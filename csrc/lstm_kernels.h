@@ -21,6 +21,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "row_kernels.h"
+
 #ifdef __FAST_MATH__
 #error "lstm promises the same bits everywhere: build it without -ffast-math"
 #endif
@@ -37,6 +39,9 @@ enum { GATE_I, GATE_F, GATE_G, GATE_O, GATE_COUNT };
 enum {
     /* Products are summed in blocks of this many k, each from zero: part of the contract of the numbers. */
     LSTM_SUM_BLOCK = 128,
+    /* But an h half of at most so many k in two blocks, the first of ceil(depth / 2): a row alone has their
+     * chains side by side. */
+    LSTM_SHORT_SUM = 16,
     LSTM_CACHE_LINE = 64,
     /* Bounds of every ISA's tiles; the table of an ISA is empty where it has no such tile. */
     LSTM_MAX_ROWS = 6,
@@ -138,6 +143,7 @@ typedef struct {
         ptrdiff_t trace_gate_stride;                                                                              \
         ptrdiff_t trace_row_stride;                                                                               \
         lstm_##DTYPE##_record record; /* from the tile's first row, panel and step on; cells after it */          \
+        ptrdiff_t sum_block;          /* k of a block of sums; in gates LSTM_SUM_BLOCK */                         \
         ptrdiff_t steps; /* at least 1; from one to the next start, output, trace, record go on by: */            \
         ptrdiff_t start_step_stride;                                                                              \
         ptrdiff_t output_step_stride;                                                                             \
@@ -198,6 +204,10 @@ typedef struct {
         lstm_##DTYPE##_tile_kernel step[LSTM_MAX_ROWS + 1][LSTM_MAX_PANELS + 1];                                  \
         lstm_##DTYPE##_map_kernel sigmoid; /* (n,) -> (n,), x may be y */                                         \
         lstm_##DTYPE##_map_kernel tanh;                                                                           \
+        /* All steps of a single row; NULL where an ISA has none. */                                              \
+        ptrdiff_t net_panels; /* most panels of a net of one tile for row_net */                                  \
+        lstm_##DTYPE##_row_kernel row_net;                                                                        \
+        lstm_##DTYPE##_row_kernel row_steps;                  /* of more panels */                                \
         ptrdiff_t product_rows[LSTM_MAX_PRODUCT_VECTORS + 1]; /* most rows of a product of these vectors */       \
         lstm_##DTYPE##_product_kernel product[LSTM_MAX_PRODUCT_ROWS + 1][LSTM_MAX_PRODUCT_VECTORS + 1];           \
         /* sums (columns) = start + input (4, depth) . weights (4, depth, vectors, LANES): one row, each gate   \

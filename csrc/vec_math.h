@@ -12,6 +12,9 @@
 #define LOG2_E 0x1.715476p+0f
 #define LN2_HIGH 0x1.62ep-1f
 #define LN2_LOW 0x1.0bfbe8p-15f
+/* ln 2 rounded, and the rest. */
+#define LN2_NEAREST 0x1.62e43p-1f
+#define LN2_REST (-0x1.05c610p-29f)
 #define EXP_TAIL_COUNT 5
 #define TANH_TAIL_COUNT 5
 /* sigmoid(-x) is subnormal, hence zero, past HIGH; sigmoid(x) rounds to one past LOW. */
@@ -31,6 +34,8 @@ static const float tanh_tail_f32[TANH_TAIL_COUNT] = {
 #define LOG2_E 0x1.71547652b82fep+0
 #define LN2_HIGH 0x1.62e42fefa4p-1
 #define LN2_LOW (-0x1.8432a1b0e2634p-43)
+#define LN2_NEAREST 0x1.62e42fefa39efp-1
+#define LN2_REST 0x1.abc9e3b39803fp-56
 #define EXP_TAIL_COUNT 10
 #define TANH_TAIL_COUNT 10
 #define SIGMOID_HIGH 709.0
@@ -87,27 +92,88 @@ static LSTM_INLINE VEC NAME(vec_sigmoid)(VEC x) {
     return VEC_DIV(one, VEC_ADD(base, VEC_FMA(power, tail, lost)));
 }
 
-/* tanh(x), at most 1.31 ULP in float32, 1.33 in float64: x + x^3 p(x^2) below TANH_SPLIT, else 1 - 2 / (exp(2|x|) + 1).
- * The split is just above atanh(1/2): from there on the quotient is below 1/2 and its error counts less than
- * half in the difference.  Below it x^3 p is under a tenth of x, so that its noise cannot undo a step of x.
- */
+/* x + x^3 p(x^2), tanh(x) below TANH_SPLIT: there x^3 p is under a tenth of x, so that its noise cannot undo a step
+ * of x. */
+static LSTM_INLINE VEC NAME(tanh_of_small)(VEC x) {
+    const VEC s = VEC_MUL(x, x);
+    const VEC p = NAME(polynomial)(NAME(tanh_tail), TANH_TAIL_COUNT, s, VEC_MUL(s, s));
+    return VEC_FMA(VEC_MUL(x, s), p, x);
+}
+
+/* tanh(x), at most 1.31 ULP in float32, 1.33 in float64: tanh_of_small, from TANH_SPLIT on
+ * 1 - 2 / (exp(2|x|) + 1).  The split is just above atanh(1/2): from there on the quotient is below 1/2 and its
+ * error counts less than half in the difference.
+ *
+ * exp is that of exp_of_negative but for r: n LN2_NEAREST - x is exact, and of what it lacks, n LN2_REST, the
+ * polynomial needs nothing, so that it need not wait for it. */
 static LSTM_INLINE VEC NAME(vec_tanh)(VEC x) {
     const VEC one = VEC_SET1(1);
     const VEC negative = VEC_MINUS_ABS(x);
-    VEC power, tail;
-    NAME(exp_of_negative)(VEC_MAX(VEC_SET1(-TANH_HIGH), VEC_ADD(negative, negative)), &power, &tail);
-    const VEC denominator = VEC_FMA(power, tail, VEC_ADD(one, power));
-    const VEC large = VEC_SUB(one, VEC_DIV(VEC_SET1(2), denominator));
-    const VEC s = VEC_MUL(x, x);
-    const VEC p = NAME(polynomial)(NAME(tanh_tail), TANH_TAIL_COUNT, s, VEC_MUL(s, s));
-    const VEC small = VEC_FMA(VEC_MUL(x, s), p, x);
+    const VEC bounded = VEC_MAX(VEC_SET1(-TANH_HIGH), VEC_ADD(negative, negative));
+    const VEC shifted = VEC_FMA(bounded, VEC_SET1(-LOG2_E), VEC_SET1(EXPONENT_SHIFT));
+    const VEC n = VEC_SUB(shifted, VEC_SET1(EXPONENT_SHIFT));
+    const VEC power = VEC_LOW_BITS_TO_EXPONENT(shifted);
+    const VEC r = VEC_FMS(n, VEC_SET1(-LN2_NEAREST), bounded);
+    const VEC r2 = VEC_MUL(r, r);
+    const VEC linear = VEC_FMA(n, VEC_SET1(-LN2_REST), r);
+    const VEC tail = VEC_FMA(NAME(polynomial)(NAME(exp_tail), EXP_TAIL_COUNT, r, r2), r2, linear);
+    const VEC large = VEC_SUB(one, VEC_DIV(VEC_SET1(2), VEC_FMA(power, tail, VEC_ADD(one, power))));
+    const VEC small = NAME(tanh_of_small)(x);
     return VEC_COPYSIGN(VEC_SELECT_LESS(VEC_SET1(-TANH_SPLIT), negative, small, large), x);
 }
+
+#ifdef VEC_MASK
+/* The same bits as vec_sigmoid and vec_tanh by shorter chains of more operations: for a row alone, which waits for
+ * one after the other.
+ *
+ * The power of two enters before the last multiply-add, where it changes no bit; what is out of range is not
+ * bounded before but replaced by the division; tanh's sign is that of its numbers, and its |x| is not doubled. */
+static LSTM_INLINE VEC NAME(vec_sigmoid_soon)(VEC x) {
+    const VEC one = VEC_SET1(1);
+    const VEC shifted = VEC_FMA(x, VEC_SET1(-LOG2_E), VEC_SET1(EXPONENT_SHIFT));
+    const VEC n = VEC_SUB(shifted, VEC_SET1(EXPONENT_SHIFT));
+    const VEC power = VEC_LOW_BITS_TO_EXPONENT(shifted);
+    const VEC r = VEC_FMA(n, VEC_SET1(-LN2_LOW), VEC_FMS(n, VEC_SET1(-LN2_HIGH), x));
+    const VEC r2 = VEC_MUL(r, r);
+    const VEC p = NAME(polynomial)(NAME(exp_tail), EXP_TAIL_COUNT, r, r2);
+    const VEC base = VEC_ADD(one, power);
+    const VEC lost = VEC_SUB(one, VEC_SUB(base, power));
+    const VEC tail = VEC_FMA(p, VEC_MUL(power, r2), VEC_MUL(power, r));
+    const VEC limit = VEC_SELECT_LESS(x, VEC_ZERO(), VEC_ZERO(), one);
+    const VEC_MASK within = VEC_WITHIN(VEC_SET1(-SIGMOID_HIGH), x, VEC_SET1(-SIGMOID_LOW));
+    return VEC_DIV_WHERE(limit, within, one, VEC_ADD(base, VEC_ADD(tail, lost)));
+}
+
+static LSTM_INLINE VEC NAME(vec_tanh_soon)(VEC x) {
+    /* p(2 r) of twice the argument. */
+    REAL half_tail[EXP_TAIL_COUNT];
+    for (int k = 0; k < EXP_TAIL_COUNT; k++) {
+        half_tail[k] = NAME(exp_tail)[k] * (REAL)(4 << k);
+    }
+    const VEC negative = VEC_MINUS_ABS(x);
+    const VEC shifted = VEC_FMA(negative, VEC_SET1(-2 * LOG2_E), VEC_SET1(EXPONENT_SHIFT));
+    const VEC n = VEC_SUB(shifted, VEC_SET1(EXPONENT_SHIFT));
+    const VEC power = VEC_LOW_BITS_TO_EXPONENT(shifted);
+    const VEC r = VEC_FMS(n, VEC_SET1(-LN2_NEAREST / 2), negative);
+    const VEC r2 = VEC_MUL(r, r);
+    const VEC linear = VEC_FMA(n, VEC_SET1(-LN2_REST / 2), r);
+    const VEC p = NAME(polynomial)(half_tail, EXP_TAIL_COUNT, r, r2);
+    const VEC tail = VEC_FMA(p, VEC_MUL(power, r2), VEC_MUL(VEC_ADD(power, power), linear));
+    const VEC one = VEC_COPYSIGN(VEC_SET1(1), x);
+    const VEC_MASK within = VEC_NOT_LESS(negative, VEC_SET1(-TANH_HIGH / 2));
+    const VEC_MASK large = VEC_NOT_LESS(VEC_SET1(-TANH_SPLIT), negative);
+    const VEC denominator = VEC_ADD(VEC_ADD(VEC_SET1(1), power), tail);
+    const VEC part = VEC_DIV_WHERE(VEC_ZERO(), within, VEC_ADD(one, one), denominator);
+    return VEC_SUB_WHERE(VEC_COPYSIGN(NAME(tanh_of_small)(x), x), large, one, part);
+}
+#endif
 
 #undef EXPONENT_SHIFT
 #undef LOG2_E
 #undef LN2_HIGH
 #undef LN2_LOW
+#undef LN2_NEAREST
+#undef LN2_REST
 #undef EXP_TAIL_COUNT
 #undef TANH_TAIL_COUNT
 #undef SIGMOID_HIGH

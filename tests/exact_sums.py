@@ -1,7 +1,8 @@
 """The sums of the contract of the numbers in NumPy alone, to the last bit.
 
 The running sum begins at `start`; products are summed in blocks of at most 128 along k, each from zero by
-fused multiply-add in order of k; each block's sum is added to the running sum.
+fused multiply-add in order of k; each block's sum is added to the running sum. The h half of a net is cut in
+two halves where it is at most 16 deep.
 
 Shapes: R rows, P panels, K depth, L lanes, G = 4 gates.
 """
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 
 SUM_BLOCK = 128
+SHORT_SUM = 16
 
 
 def two_sum(a: Any, b: Any) -> tuple[Any, Any]:
@@ -57,12 +59,19 @@ def fma(a: Any, b: Any, c: Any) -> Any:
     return high + odd_sum(rest, low)
 
 
-def canonical_sums(input: np.ndarray, weights: np.ndarray, start: np.ndarray) -> np.ndarray:
-    """input (R, K), weights (P, K, G, L), start (R, P, G, L) -> sums (R, P, G, L)."""
+def hidden_block(depth: int) -> int:
+    """k of a block of the h half."""
+    return (depth + 1) // 2 if depth <= SHORT_SUM else SUM_BLOCK
+
+
+def canonical_sums(
+    input: np.ndarray, weights: np.ndarray, start: np.ndarray, block: int = SUM_BLOCK
+) -> np.ndarray:
+    """input (R, K), weights (P, K, G, L), start (R, P, G, L) -> sums (R, P, G, L), in blocks of k."""
     sums = start
-    for block in range(0, input.shape[1], SUM_BLOCK):
+    for first in range(0, input.shape[1], block):
         partial = np.zeros_like(start)
-        for k in range(block, min(block + SUM_BLOCK, input.shape[1])):
+        for k in range(first, min(first + block, input.shape[1])):
             partial = fma(input[:, k, np.newaxis, np.newaxis, np.newaxis], weights[:, k], partial)
         sums = sums + partial
     return sums

@@ -116,3 +116,16 @@ def step_tile(
     output: np.ndarray | None = ...,
     isa: str = ...,
 ) -> None: ...
+def row_limits(isa: str, dtype: str) -> tuple[int, bool]: ...
+def row_steps(
+    is_net: bool,
+    weights: np.ndarray,
+    start: np.ndarray,
+    cell: np.ndarray,
+    hidden: np.ndarray,
+    output: np.ndarray | None = ...,
+    x: np.ndarray | None = ...,
+    x_weights: np.ndarray | None = ...,
+    forward: bool = ...,
+    isa: str = ...,
+) -> None: ...

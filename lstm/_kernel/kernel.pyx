@@ -41,7 +41,7 @@ from .micro_kernels cimport (
     lstm_isa_at,
 )
 from .signals cimport lstm_guard, lstm_guard_enter, lstm_guard_leave, lstm_guard_setup
-from .single_tiles cimport check_tile, map_typed, tile_typed
+from .single_tiles cimport check_row, check_tile, map_typed, row_limits_of, row_typed, tile_typed
 from .stacks cimport MOST_LAYERS, Stack, stack_sequence, stack_step
 from .streams cimport StreamMemory, stream_run, stream_step
 
@@ -410,3 +410,34 @@ def step_tile(input, weights, start, cell, hidden, output=None, isa=DEFAULT_ISA)
         tile_typed[double](True, isa_index(isa), input, weights, start, None, cell, hidden, output)
     else:
         tile_typed[float](True, isa_index(isa), input, weights, start, None, cell, hidden, output)
+
+
+def row_limits(isa, dtype):
+    """(most panels of a net of one tile, whether there is a kernel for more): the kernels of a row alone."""
+    return row_limits_of(isa_index(isa), dtype == "float64")
+
+
+def row_steps(
+    bint is_net, weights, start, cell, hidden, output=None, x=None, x_weights=None, bint forward=True,
+    isa=DEFAULT_ISA,
+):
+    """weights (P, depth, 4, L), start (T, P, 4, L), cell (P, L), hidden (2, P, L): all steps of a row alone.
+
+    hidden holds h before the steps in its first part, where also that after them is, but after an odd number
+    of steps of a net of several tiles, whose h is in the second. output (T, depth) is overwritten with every
+    h. `is_net` asks for the kernel of a net of one tile, which adds x (T,) times x_weights (P, 4, L).
+    """
+    others = {
+        "start": start, "cell": cell, "hidden": hidden, "output": output, "x": x, "x_weights": x_weights
+    }
+    dtype = start.dtype.name
+    limits = (lanes(isa, dtype), *row_limits(isa, dtype))
+    check_row(isa, limits, is_net, weights, others)
+    if dtype == "float64":
+        row_typed[double](
+            is_net, isa_index(isa), weights, start, cell, hidden, output, x, x_weights, forward
+        )
+    else:
+        row_typed[float](
+            is_net, isa_index(isa), weights, start, cell, hidden, output, x, x_weights, forward
+        )

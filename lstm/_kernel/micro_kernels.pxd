@@ -1,11 +1,14 @@
 # The C side as Cython sees it; csrc/lstm_kernels.h explains every field.
 from libc.stdint cimport int64_t, uint64_t
 
+from .row_kernels cimport lstm_f32_row, lstm_f64_row
+
 
 cdef extern from "lstm_kernels.h" nogil:
     enum:
         GATE_COUNT
         LSTM_SUM_BLOCK
+        LSTM_SHORT_SUM
         LSTM_CACHE_LINE
         LSTM_MAX_ROWS
         LSTM_MAX_PANELS
@@ -75,6 +78,7 @@ cdef extern from "lstm_kernels.h" nogil:
         ptrdiff_t trace_gate_stride
         ptrdiff_t trace_row_stride
         lstm_f32_record record
+        ptrdiff_t sum_block
         ptrdiff_t steps
         ptrdiff_t start_step_stride
         ptrdiff_t output_step_stride
@@ -126,6 +130,9 @@ cdef extern from "lstm_kernels.h" nogil:
         void (*step[LSTM_MAX_ROWS + 1][LSTM_MAX_PANELS + 1])(lstm_f32_tile *) noexcept nogil
         void (*sigmoid)(const float *, float *, ptrdiff_t) noexcept nogil
         void (*tanh)(const float *, float *, ptrdiff_t) noexcept nogil
+        ptrdiff_t net_panels
+        void (*row_net)(const lstm_f32_row *) noexcept nogil
+        void (*row_steps)(const lstm_f32_row *) noexcept nogil
         ptrdiff_t product_rows[LSTM_MAX_PRODUCT_VECTORS + 1]
         void (*product[LSTM_MAX_PRODUCT_ROWS + 1][LSTM_MAX_PRODUCT_VECTORS + 1])(
             const lstm_f32_product *
@@ -245,6 +252,7 @@ cdef extern from "lstm_kernels.h" nogil:
         ptrdiff_t trace_gate_stride
         ptrdiff_t trace_row_stride
         lstm_f64_record record
+        ptrdiff_t sum_block
         ptrdiff_t steps
         ptrdiff_t start_step_stride
         ptrdiff_t output_step_stride
@@ -296,6 +304,9 @@ cdef extern from "lstm_kernels.h" nogil:
         void (*step[LSTM_MAX_ROWS + 1][LSTM_MAX_PANELS + 1])(lstm_f64_tile *) noexcept nogil
         void (*sigmoid)(const double *, double *, ptrdiff_t) noexcept nogil
         void (*tanh)(const double *, double *, ptrdiff_t) noexcept nogil
+        ptrdiff_t net_panels
+        void (*row_net)(const lstm_f64_row *) noexcept nogil
+        void (*row_steps)(const lstm_f64_row *) noexcept nogil
         ptrdiff_t product_rows[LSTM_MAX_PRODUCT_VECTORS + 1]
         void (*product[LSTM_MAX_PRODUCT_ROWS + 1][LSTM_MAX_PRODUCT_VECTORS + 1])(
             const lstm_f64_product *

@@ -11,6 +11,8 @@ from .micro_kernels cimport (
     lstm_fp_leave,
     lstm_isa_at,
 )
+from .row_kernels cimport lstm_f32_row, lstm_f64_row
+from .tiles cimport hidden_block
 
 
 cdef inline map_typed(const Real[::1] x, Real[::1] y, int isa, bint is_tanh):
@@ -88,6 +90,7 @@ cdef inline tile_typed(
     layer.tile.trace = NULL
     layer.tile.record.gates = NULL
     layer.tile.steps = 1
+    layer.tile.sum_block = hidden_block(layer.tile.depth)
     if is_step:
         layer.tile.cell = &cell[0, 0, 0]
         layer.tile.hidden = &hidden[0, 0, 0]
@@ -102,4 +105,80 @@ cdef inline tile_typed(
     with nogil:
         found = lstm_fp_enter()
         kernel(&layer.tile)
+        lstm_fp_leave(found)
+
+
+cdef inline tuple row_limits_of(int isa, bint is_double):
+    """(most panels of a net of one tile, whether there is a kernel for more): the kernels of a row alone."""
+    if is_double:
+        f64 = lstm_isa_at(isa).f64
+        return f64.net_panels, f64.row_steps is not NULL
+    f32 = lstm_isa_at(isa).f32
+    return f32.net_panels, f32.row_steps is not NULL
+
+
+cdef inline int check_row(isa, limits, bint is_net, weights, dict others) except -1:
+    """ValueError for a row of which there is no kernel, or whose arrays do not fit."""
+    lanes, net_panels, has_row_steps = limits
+    panels, depth = weights.shape[:2]
+    steps = others["start"].shape[0]
+    if not (0 < panels <= net_panels if is_net else has_row_steps and panels >= 3):
+        raise ValueError(f"{isa} has no kernel of a row of {panels} panels")
+    shapes = {
+        "weights": (panels, (panels - 1) * lanes + (depth - 1) % lanes + 1, GATE_COUNT, lanes),
+        "start": (steps, panels, GATE_COUNT, lanes),
+        "cell": (panels, lanes),
+        "hidden": (2, panels, lanes),
+        "output": (steps, depth),
+        "x": (steps,),
+        "x_weights": (panels, GATE_COUNT, lanes),
+    }
+    for name, array in {"weights": weights, **others}.items():
+        if array is not None and (array.shape != shapes[name] or array.size == 0):
+            raise ValueError(f"{name} has shape {array.shape}, but must be {shapes[name]}")
+    if (others["x"] is None) != (others["x_weights"] is None) or not (is_net or others["x"] is None):
+        raise ValueError("x and x_weights are given together or not at all, and for a net of one tile")
+    return 0
+
+
+cdef inline row_typed(
+    bint is_net, int isa, const Real[:, :, :, ::1] weights, const Real[:, :, :, ::1] start, Real[:, ::1] cell,
+    Real[:, :, ::1] hidden, Real[:, ::1] output, const Real[::1] x, const Real[:, :, ::1] x_weights,
+    bint forward,
+):
+    """weights (P, depth, 4, L), start (T, P, 4, L): all T steps of a row.
+
+    cell (P, L) in and out; hidden (2, P, L): h before in the first, after the steps there too or, of a net of
+    several tiles after an odd number of steps, in the second; output (T, depth) or None; x (T,) and x_weights
+    (P, 4, L), or None.
+    """
+    cdef uint64_t found
+    cdef lstm_f32_row f32
+    cdef lstm_f64_row f64
+    if Real is float:
+        row = &f32
+        kernels = lstm_isa_at(isa).f32
+    else:
+        row = &f64
+        kernels = lstm_isa_at(isa).f64
+    row.steps = start.shape[0]
+    row.depth = weights.shape[1]
+    row.panels = weights.shape[0]
+    row.weights = &weights[0, 0, 0, 0]
+    row.start = &start[0, 0, 0, 0]
+    row.start_panel_stride = GATE_COUNT * kernels.lanes
+    row.start_step_stride = row.panels * row.start_panel_stride
+    row.x = NULL
+    if x is not None:
+        row.x, row.x_step_stride, row.x_weights = &x[0], 1, &x_weights[0, 0, 0]
+    row.cell = &cell[0, 0]
+    row.hidden, row.hidden_next = &hidden[0, 0, 0], &hidden[1, 0, 0]
+    row.output = NULL
+    if output is not None:
+        row.output, row.output_step_stride = &output[0, 0], output.shape[1]
+    row.forward = forward
+    kernel = kernels.row_net if is_net else kernels.row_steps
+    with nogil:
+        found = lstm_fp_enter()
+        kernel(row)
         lstm_fp_leave(found)

@@ -5,6 +5,7 @@ from libc.math cimport NAN
 from .lengths cimport caller_row, choose_rows, clear_padding, gather_input
 from .micro_kernels cimport Pass
 from .signals cimport hear_signals
+from .single_rows cimport is_row_net, is_row_of_tiles, run_row
 from .tiles cimport (
     hidden_products,
     input_products,
@@ -91,13 +92,33 @@ cdef inline void run_whole_tile(Pass *layer, ptrdiff_t step, ptrdiff_t steps) no
     hidden_products(layer, step, 0, 0, layer.panels, 0)
 
 
+cdef inline void run_block(Pass *layer, ptrdiff_t step, ptrdiff_t steps, bint *forward) noexcept nogil:
+    """Time steps of a block, tile by tile: hidden, cell, output[:, step:step + steps].
+
+    `forward` is which way the panels are walked, at the first step and then at the one after the last.
+    """
+    cdef ptrdiff_t panel, block_step
+    if not is_stepwise(layer):
+        for panel in range(layer.panels):
+            input_products(layer, 0, steps, panel, 1)
+    if is_row_of_tiles(layer):
+        run_row(layer, step, steps, forward)
+        return
+    if is_whole_tile(layer):
+        run_whole_tile(layer, step, steps)
+        return
+    for block_step in range(steps):
+        run_step(layer, step + block_step, block_step, forward[0])
+        forward[0] = not forward[0]
+
+
 cdef inline int run_layer(Pass *layer) noexcept nogil:
     """All time steps of one pass: output (B, T, O), and hidden and cell as after the last step.
 
     Returns -1, with an exception set, if a signal's handler raised meanwhile.
     """
     cdef ptrdiff_t step = 0
-    cdef ptrdiff_t block_step, steps, panel
+    cdef ptrdiff_t steps
     cdef bint forward = True
     layer.tile.output = layer.tile.trace = NULL
     layer.tile.record = layer.record
@@ -115,15 +136,10 @@ cdef inline int run_layer(Pass *layer) noexcept nogil:
             continue
         steps = min(steps, layer.block_time)
         gather_input(layer, step, steps)
-        if not is_stepwise(layer):
-            for panel in range(layer.panels):
-                input_products(layer, 0, steps, panel, 1)
-        if is_whole_tile(layer):
-            run_whole_tile(layer, step, steps)
+        if is_row_net(layer):
+            run_row(layer, step, steps, &forward)
         else:
-            for block_step in range(steps):
-                run_step(layer, step + block_step, block_step, forward)
-                forward = not forward
+            run_block(layer, step, steps, &forward)
         if hear_signals(
             &layer.slice,
             steps * layer.batch * layer.hidden_size * (layer.input_size + layer.state_size),

@@ -5,7 +5,7 @@
 # csrc/lstm_kernels.h.
 from libc.math cimport INFINITY
 
-from .micro_kernels cimport GATE_COUNT, LSTM_CACHE_LINE, LSTM_SUM_BLOCK, Pass, lstm_f32_pass
+from .micro_kernels cimport GATE_COUNT, LSTM_CACHE_LINE, LSTM_SHORT_SUM, LSTM_SUM_BLOCK, Pass, lstm_f32_pass
 
 
 cdef inline ptrdiff_t share(ptrdiff_t left, ptrdiff_t largest) noexcept nogil:
@@ -160,6 +160,11 @@ cdef inline void point_at_record(Pass *layer, ptrdiff_t step, ptrdiff_t panel, p
     )
 
 
+cdef inline ptrdiff_t hidden_block(ptrdiff_t depth) noexcept nogil:
+    """k of a block of the h half of this depth: a short one is summed in two halves."""
+    return (depth + 1) // 2 if depth <= LSTM_SHORT_SUM else LSTM_SUM_BLOCK
+
+
 cdef inline void hidden_products(
     Pass *layer, ptrdiff_t step, ptrdiff_t block_step, ptrdiff_t panel, ptrdiff_t panels, ptrdiff_t next_panel
 ) noexcept nogil:
@@ -179,6 +184,7 @@ cdef inline void hidden_products(
     layer.tile.start_panel_stride = sums_per_panel(layer)
     layer.tile.sums_row_stride = vectors
     layer.tile.sums_panel_stride = sums_per_panel(layer)
+    layer.tile.sum_block = hidden_block(layer.state_size)
     while k < layer.state_size:
         layer.tile.depth = min(block, layer.state_size - k)
         layer.tile.weights = layer.hidden_weights + panel * panel_weights + k * vectors

@@ -13,13 +13,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from exact_sums import SUM_BLOCK, canonical_sums, fma
+from exact_sums import SUM_BLOCK, canonical_sums, fma, hidden_block
+from kernel_twins import Guarded, next_state
 from support import DTYPES, EACH_ISA, ISAS, assert_same_bits
 
 from lstm import _kernel
 from lstm.core.weights import GATES
 
-DEPTHS = (1, 2, 127, 128, 129, 256, 300)
+DEPTHS = (1, 2, 3, 15, 16, 17, 127, 128, 129, 256, 300)
 
 
 def tiles(isa: str, dtype: Any) -> list[tuple[int, int]]:
@@ -79,34 +80,6 @@ def test_emulated_fma_is_exact(dtype: Any) -> None:
     np.testing.assert_array_equal(fma(a, b, c), np.array(expected))
 
 
-# ---- arrays in guarded memory
-
-
-class Guarded:
-    """An array in the middle of memory that must stay as it is, one element off a cache line."""
-
-    MARGIN = 129  # elements, more than a tile's panels have units
-
-    def __init__(self, values: np.ndarray) -> None:
-        elements = values.size + 2 * self.MARGIN
-        memory = np.zeros(elements * values.itemsize + 64, np.uint8)
-        first = -memory.ctypes.data % 64
-        self.memory = memory[first : first + elements * values.itemsize].view(values.dtype)
-        self.memory[...] = np.nan
-        self.array = self.memory[self.MARGIN : -self.MARGIN].reshape(values.shape)
-        self.array[...] = values
-        self.before = self.memory.copy()
-
-    def assert_only_written(self, expected: np.ndarray, what: str) -> None:
-        """Hold the array to `expected` and the memory around it to what it was."""
-        assert_same_bits(self.array, expected, what)
-        assert_same_bits(self.memory[: self.MARGIN], self.before[: self.MARGIN], f"before {what}")
-        assert_same_bits(self.memory[-self.MARGIN :], self.before[-self.MARGIN :], f"after {what}")
-
-    def assert_unchanged(self, what: str) -> None:
-        assert_same_bits(self.memory, self.before, what)
-
-
 class Tile:
     """Random arguments of the micro-kernels of one shape, and the sums they have by the contract."""
 
@@ -128,15 +101,8 @@ class Tile:
 
     def next_state(self, isa: str) -> tuple[np.ndarray, np.ndarray]:
         """cell and hidden (R, P, L) after the step, by the activations of the same ISA."""
-
-        def mapped(name: str, z: np.ndarray) -> np.ndarray:
-            x, y = z.ravel(), np.empty(z.size, z.dtype)
-            getattr(_kernel, name)(x, y, isa)
-            return y.reshape(z.shape)
-
-        i, f, g, o = (self.sums[:, :, GATES.index(gate)] for gate in "ifgo")
-        cell = fma(mapped("sigmoid", f), self.cell, mapped("sigmoid", i) * mapped("tanh", g))
-        return cell, mapped("sigmoid", o) * mapped("tanh", cell)
+        sums = canonical_sums(self.input, self.weights, self.start, hidden_block(self.input.shape[1]))
+        return next_state(sums, self.cell, isa)
 
 
 tile_of = functools.cache(Tile)

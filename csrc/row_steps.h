@@ -1,0 +1,150 @@
+/* A row of a net of many tiles: all time steps by one call, the cell update of a tile in parts between the products
+ * of the next one, so that neither waits for the other.  Included by kernels_impl.h.
+ *
+ * The tiles of a step are the last panel, the others in pairs, and the last but one alone where their number is
+ * even.  They are walked forward at one step and backward at the next: a step begins with weights that the cache
+ * still holds, and ends with units that the next one needs late, so that their update may reach into it.
+ */
+
+/* What is left to do of a tile whose sums are known. */
+typedef struct {
+    REAL sums[2 * GATE_COUNT * LANES] __attribute__((aligned(64)));
+    REAL *cell;
+    REAL *hidden;
+    REAL *output; /* or NULL */
+    ptrdiff_t units;
+    ptrdiff_t panels; /* 0: nothing */
+} NAME(update);
+
+enum { NAME(UPDATE_PARTS) = 5 };
+
+/* One part of the update of panel p; the parts in their order are what update_default does. */
+static LSTM_INLINE void NAME(update_part)(NAME(update) * update, const int part, ptrdiff_t p) {
+    REAL *const gates = update->sums + p * GATE_COUNT * LANES;
+    REAL *const cell = update->cell + p * LANES;
+    VEC f, ig, hidden;
+    switch (part) {
+    case 0:
+        VEC_STORE(gates + GATE_I * LANES, NAME(vec_sigmoid)(VEC_LOAD(gates + GATE_I * LANES)));
+        return;
+    case 1:
+        VEC_STORE(gates + GATE_G * LANES, NAME(vec_tanh)(VEC_LOAD(gates + GATE_G * LANES)));
+        return;
+    case 2:
+        f = NAME(vec_sigmoid)(VEC_LOAD(gates + GATE_F * LANES));
+        ig = VEC_MUL(VEC_LOAD(gates + GATE_I * LANES), VEC_LOAD(gates + GATE_G * LANES));
+        VEC_STORE(cell, VEC_FMA(f, VEC_LOAD(cell), ig));
+        return;
+    case 3:
+        VEC_STORE(gates + GATE_O * LANES, NAME(vec_sigmoid)(VEC_LOAD(gates + GATE_O * LANES)));
+        return;
+    default:
+        hidden = VEC_MUL(VEC_LOAD(gates + GATE_O * LANES), NAME(vec_tanh)(VEC_LOAD(cell)));
+        VEC_STORE(update->hidden + p * LANES, hidden);
+        if (update->output != NULL) {
+            NAME(store_output)(update->output + p * LANES, update->units - p * LANES, hidden);
+        }
+    }
+}
+
+/* sums (panels, 4) += hidden . weights (panels, depth, 4, LANES) from k to end. */
+static LSTM_INLINE void NAME(add_products)(const REAL *hidden, const REAL *weights, ptrdiff_t panel_stride,
+                                           const int panels, ptrdiff_t k, ptrdiff_t end, VEC *sums) {
+    for (; k < end; k++) {
+        const VEC unit = VEC_SET1(hidden[k]);
+#pragma GCC unroll 8
+        for (int v = 0; v < panels * GATE_COUNT; v++) {
+            const ptrdiff_t at = (k * GATE_COUNT + v % GATE_COUNT) * LANES;
+            sums[v] = VEC_FMA(unit, VEC_LOAD(weights + v / GATE_COUNT * panel_stride + at), sums[v]);
+        }
+    }
+}
+
+/* after->sums (panels, 4, LANES) = start + hidden . weights of the tile from `panel` on; meanwhile `before`, one
+ * part at every so many k. */
+static LSTM_INLINE void NAME(row_tile)(const ROW_ARGUMENTS *row, const REAL *hidden, const REAL *start,
+                                       ptrdiff_t panel, const int panels, NAME(update) * before,
+                                       ptrdiff_t every, NAME(update) * after) {
+    const ptrdiff_t panel_stride = row->depth * GATE_COUNT * LANES;
+    const REAL *const weights = row->weights + panel * panel_stride;
+    const REAL *running = start + panel * row->start_panel_stride;
+    ptrdiff_t running_stride = row->start_panel_stride;
+    ptrdiff_t k = 0;
+    do {
+        const ptrdiff_t end = k + LSTM_SUM_BLOCK < row->depth ? k + LSTM_SUM_BLOCK : row->depth;
+        VEC partial[2 * GATE_COUNT];
+#pragma GCC unroll 8
+        for (int v = 0; v < panels * GATE_COUNT; v++) {
+            partial[v] = VEC_ZERO();
+        }
+        if (k == 0 && before->panels > 0) {
+#pragma GCC unroll 5
+            for (int part = 0; part < NAME(UPDATE_PARTS); part++) {
+                NAME(update_part)(before, part, 0);
+                if (before->panels > 1) {
+                    NAME(update_part)(before, part, 1);
+                }
+                NAME(add_products)(hidden, weights, panel_stride, panels, k, k + every, partial);
+                k += every;
+            }
+        }
+        NAME(add_products)(hidden, weights, panel_stride, panels, k, end, partial);
+        k = end;
+#pragma GCC unroll 8
+        for (int v = 0; v < panels * GATE_COUNT; v++) {
+            const VEC sum = VEC_LOAD(running + v / GATE_COUNT * running_stride + v % GATE_COUNT * LANES);
+            VEC_STORE(after->sums + v * LANES, VEC_ADD(sum, partial[v]));
+        }
+        running = after->sums;
+        running_stride = GATE_COUNT * LANES;
+    } while (k < row->depth);
+}
+
+/* depth > LSTM_SHORT_SUM and panels >= 3. */
+static void LSTM_MAP(DTYPE, row_steps, ISA)(const ROW_ARGUMENTS *row) {
+    const ptrdiff_t tiles = 1 + row->panels / 2;
+    const ptrdiff_t block = row->depth < LSTM_SUM_BLOCK ? row->depth : LSTM_SUM_BLOCK;
+    /* As evenly as the first block has k; the last part has as many behind it as the others between them. */
+    const ptrdiff_t even = block / NAME(UPDATE_PARTS);
+    const REAL *hidden = row->hidden;
+    REAL *hidden_next = row->hidden_next;
+    const REAL *start = row->start;
+    REAL *output = row->output;
+    NAME(update) updates[2];
+    NAME(update) *before = &updates[0];
+    NAME(update) *after = &updates[1];
+    ptrdiff_t panel = 0;
+    before->panels = 0;
+    for (ptrdiff_t step = 0; step < row->steps; step++) {
+        const int forward = row->forward ^ (int)(step % 2);
+        for (ptrdiff_t done = 0; done < tiles; done++) {
+            const ptrdiff_t tile = forward ? done : tiles - 1 - done;
+            /* The first tile of a step needs the units that `before` yields, from that panel's on. */
+            const ptrdiff_t needed = panel * LANES / (NAME(UPDATE_PARTS) - 1);
+            const ptrdiff_t every = done == 0 && needed < even ? needed : even;
+            panel = tile == 0 ? row->panels - 1 : 2 * (tile - 1);
+            after->panels = tile == 0 || panel == row->panels - 2 ? 1 : 2;
+            if (after->panels == 1) {
+                NAME(row_tile)(row, hidden, start, panel, 1, before, every, after);
+            } else {
+                NAME(row_tile)(row, hidden, start, panel, 2, before, every, after);
+            }
+            after->cell = row->cell + panel * LANES;
+            after->hidden = hidden_next + panel * LANES;
+            after->output = output == NULL ? NULL : output + panel * LANES;
+            after->units = row->depth - panel * LANES;
+            NAME(update) *const done_with = before;
+            before = after;
+            after = done_with;
+        }
+        start += row->start_step_stride;
+        output = output == NULL ? NULL : output + row->output_step_stride;
+        hidden = hidden_next;
+        hidden_next = hidden == row->hidden ? row->hidden_next : row->hidden;
+    }
+    for (int part = 0; part < NAME(UPDATE_PARTS); part++) {
+        for (ptrdiff_t p = 0; p < before->panels; p++) {
+            NAME(update_part)(before, part, p);
+        }
+    }
+}

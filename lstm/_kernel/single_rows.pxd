@@ -1,0 +1,91 @@
+# cython: language_level=3, boundscheck=False, cdivision=True, initializedcheck=False, autotestdict=False
+# A row alone by the kernels that do all of its steps: csrc/row_kernels.h.
+from .lengths cimport caller_row
+from .micro_kernels cimport GATE_COUNT, Pass, lstm_f32_pass
+from .row_kernels cimport lstm_f32_row, lstm_f64_row
+from .tiles cimport input_products, is_stepwise, sums_per_panel, tile_panels
+
+
+cdef inline bint is_plain_row(Pass *layer) noexcept nogil:
+    """Whether one row is at work, of the default equations without masks; a record has a variant."""
+    return (
+        layer.batch == 1
+        and layer.variant is NULL
+        and layer.recurrent is NULL
+        and layer.projection_panels == 0
+    )
+
+
+cdef inline bint is_row_net(Pass *layer) noexcept nogil:
+    """Whether one tile is the net of a row."""
+    return layer.panels <= layer.kernels.net_panels and is_plain_row(layer)
+
+
+cdef inline bint is_row_of_tiles(Pass *layer) noexcept nogil:
+    """Whether a row of more panels has several steps to do."""
+    return layer.kernels.row_steps is not NULL and is_plain_row(layer) and not is_stepwise(layer)
+
+
+cdef inline void input_of_net(Pass *layer, ptrdiff_t steps) noexcept nogil:
+    """sums (steps, panels, 4, L) = bias + x . input weights, for a block of steps of a net of one tile."""
+    cdef ptrdiff_t panel = 0
+    cdef ptrdiff_t panels
+    sums = layer.sums
+    while panel < layer.panels:
+        panels = 1
+        if is_stepwise(layer):
+            # The sums of a tile of one step begin where its panels do.
+            panels = tile_panels(layer, layer.panels - panel)
+            layer.sums = sums + panel * sums_per_panel(layer)
+        input_products(layer, 0, steps, panel, panels)
+        panel += panels
+    layer.sums = sums
+
+
+cdef inline void run_row(Pass *layer, ptrdiff_t step, ptrdiff_t steps, bint *forward) noexcept nogil:
+    """Time steps of a block by one call: hidden, cell, output[:, step:step + steps].
+
+    `forward` as in run_block. The x half is in the sums, but of a net of one tile.
+    """
+    cdef ptrdiff_t vectors = GATE_COUNT * layer.kernels.lanes
+    cdef lstm_f32_row f32
+    cdef lstm_f64_row f64
+    if Pass is lstm_f32_pass:
+        row = &f32
+    else:
+        row = &f64
+    row.steps = steps
+    row.depth = layer.state_size
+    row.panels = layer.panels
+    row.weights = layer.hidden_weights
+    row.start = layer.sums
+    row.start_panel_stride = vectors
+    row.start_step_stride = layer.panels * vectors
+    row.x = NULL
+    row.cell = layer.cell
+    row.hidden = layer.hidden
+    row.hidden_next = layer.hidden_next
+    row.forward = forward[0]
+    row.output = NULL
+    if layer.output is not NULL:
+        row.output = (
+            layer.output
+            + caller_row(layer, 0) * layer.output_batch_stride
+            + step * layer.output_time_stride
+        )
+        row.output_step_stride = layer.output_time_stride
+    if not is_row_net(layer):
+        layer.kernels.row_steps(row)
+        if steps % 2 == 1:
+            layer.hidden, layer.hidden_next = layer.hidden_next, layer.hidden
+            forward[0] = not forward[0]
+        return
+    if layer.input_size == 1:
+        row.x = layer.block_input
+        row.x_step_stride = layer.block_time_stride
+        row.x_weights = layer.input_weights
+        row.start = layer.bias
+        row.start_step_stride = 0
+    else:
+        input_of_net(layer, steps)
+    layer.kernels.row_net(row)
