@@ -20,6 +20,8 @@ def files(pattern):
 
 # Contraction would fuse a product and a sum on one ISA and not on another: other bits.
 compile_args = ["-std=c11", "-O3", "-ffp-contract=off", "-fno-math-errno", "-fvisibility=hidden"]
+# The loops over k are shorter than a cache line, and slower where they lie across two.
+compile_args += ["-falign-loops=64"]
 link_args = ["-pthread"]
 if os.environ.get("LSTM_DEBUG") == "1":
     compile_args += ["-g"]
