@@ -1,6 +1,7 @@
 # The C side as Cython sees it; csrc/lstm_kernels.h explains every field.
 from libc.stdint cimport int64_t, uint64_t
 
+from .cell_types cimport lstm_f32_record, lstm_f32_variant, lstm_f64_record, lstm_f64_variant
 from .row_kernels cimport lstm_f32_row, lstm_f64_row
 
 
@@ -27,31 +28,6 @@ cdef extern from "lstm_kernels.h" nogil:
         int64_t heard
         ptrdiff_t work
         int hears_signals
-
-    ctypedef struct lstm_f32_activation:
-        int kind
-        float alpha
-        float beta
-
-    ctypedef struct lstm_f32_variant:
-        lstm_f32_activation gates
-        lstm_f32_activation candidate
-        lstm_f32_activation cell_output
-        float clip
-        float cell_clip
-        int input_forget
-
-    ctypedef struct lstm_f32_record:
-        float *gates
-        float *cells
-        float *squashed
-        ptrdiff_t row_stride
-        ptrdiff_t panel_stride
-        ptrdiff_t cells_row_stride
-        ptrdiff_t cells_panel_stride
-        ptrdiff_t step_stride
-        int has_codes
-        int is_plain
 
     ctypedef struct lstm_f32_tile:
         const float *input
@@ -201,31 +177,6 @@ cdef extern from "lstm_kernels.h" nogil:
         float *state_hidden
         float *state_cell
         lstm_f32_tile tile
-
-    ctypedef struct lstm_f64_activation:
-        int kind
-        double alpha
-        double beta
-
-    ctypedef struct lstm_f64_variant:
-        lstm_f64_activation gates
-        lstm_f64_activation candidate
-        lstm_f64_activation cell_output
-        double clip
-        double cell_clip
-        int input_forget
-
-    ctypedef struct lstm_f64_record:
-        double *gates
-        double *cells
-        double *squashed
-        ptrdiff_t row_stride
-        ptrdiff_t panel_stride
-        ptrdiff_t cells_row_stride
-        ptrdiff_t cells_panel_stride
-        ptrdiff_t step_stride
-        int has_codes
-        int is_plain
 
     ctypedef struct lstm_f64_tile:
         const double *input

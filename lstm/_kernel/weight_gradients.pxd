@@ -86,7 +86,7 @@ cdef inline int panel_gradients(
 ) noexcept nogil:
     """Those of some features by all units of the rows gathered; -1 if a signal's handler raised.
 
-    A panel of units at a time: its sums stay in L1 while all rows are added, and its dz lie one after another.
+    A panel of units at a time: its sums stay in L1 while all rows are added, and its dz lie in a row.
     """
     cdef ptrdiff_t lanes = layer.kernels.lanes
     cdef ptrdiff_t width = vectors * lanes
