@@ -31,15 +31,7 @@ static const int64_t first_lanes_f64[8] = {-1, -1, -1, -1};
 #define LSTM_PRODUCT_ROWS                                                                                    \
     { 0, 12, 6, 4, 3 }
 #define LSTM_PRODUCTS(TILE)                                                                                  \
-    TILE(1, 1, 8)                                                                                            \
-    TILE(2, 1, 8)                                                                                            \
-    TILE(3, 1, 8)                                                                                            \
-    TILE(4, 1, 8)                                                                                            \
-    TILE(5, 1, 8)                                                                                            \
-    TILE(6, 1, 8)                                                                                            \
-    TILE(7, 1, 8) TILE(8, 1, 8) TILE(9, 1, 8) TILE(10, 1, 8) TILE(11, 1, 8) TILE(12, 1, 8) TILE(1, 2, 16)    \
-        TILE(2, 2, 16) TILE(3, 2, 16) TILE(4, 2, 16) TILE(5, 2, 16) TILE(6, 2, 16) TILE(1, 3, 24)            \
-            TILE(2, 3, 24) TILE(3, 3, 24) TILE(4, 3, 24) TILE(1, 4, 32) TILE(2, 4, 32) TILE(3, 4, 32)
+    LSTM_ROWS_12(TILE, 1, 8) LSTM_ROWS_6(TILE, 2, 16) LSTM_ROWS_4(TILE, 3, 24) LSTM_ROWS_3(TILE, 4, 32)
 #define REAL float
 #define REAL_BITS 32
 #define DTYPE f32
@@ -88,15 +80,7 @@ static const int64_t first_lanes_f64[8] = {-1, -1, -1, -1};
 #define LSTM_PRODUCT_ROWS                                                                                    \
     { 0, 12, 6, 4, 3 }
 #define LSTM_PRODUCTS(TILE)                                                                                  \
-    TILE(1, 1, 4)                                                                                            \
-    TILE(2, 1, 4)                                                                                            \
-    TILE(3, 1, 4)                                                                                            \
-    TILE(4, 1, 4)                                                                                            \
-    TILE(5, 1, 4)                                                                                            \
-    TILE(6, 1, 4)                                                                                            \
-    TILE(7, 1, 4) TILE(8, 1, 4) TILE(9, 1, 4) TILE(10, 1, 4) TILE(11, 1, 4) TILE(12, 1, 4) TILE(1, 2, 8)     \
-        TILE(2, 2, 8) TILE(3, 2, 8) TILE(4, 2, 8) TILE(5, 2, 8) TILE(6, 2, 8) TILE(1, 3, 12) TILE(2, 3, 12)  \
-            TILE(3, 3, 12) TILE(4, 3, 12) TILE(1, 4, 16) TILE(2, 4, 16) TILE(3, 4, 16)
+    LSTM_ROWS_12(TILE, 1, 4) LSTM_ROWS_6(TILE, 2, 8) LSTM_ROWS_4(TILE, 3, 12) LSTM_ROWS_3(TILE, 4, 16)
 #define REAL double
 #define REAL_BITS 64
 #define DTYPE f64

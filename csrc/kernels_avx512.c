@@ -63,18 +63,7 @@ static inline __attribute__((always_inline)) void transpose_f32(__m512 *rows) {
 #define LSTM_PRODUCT_ROWS                                                                                    \
     { 0, 12, 12, 8, 6 }
 #define LSTM_PRODUCTS(TILE)                                                                                  \
-    TILE(1, 1, 16)                                                                                           \
-    TILE(2, 1, 16)                                                                                           \
-    TILE(3, 1, 16)                                                                                           \
-    TILE(4, 1, 16)                                                                                           \
-    TILE(5, 1, 16)                                                                                           \
-    TILE(6, 1, 16)                                                                                           \
-    TILE(7, 1, 16) TILE(8, 1, 16) TILE(9, 1, 16) TILE(10, 1, 16) TILE(11, 1, 16) TILE(12, 1, 16)             \
-        TILE(1, 2, 32) TILE(2, 2, 32) TILE(3, 2, 32) TILE(4, 2, 32) TILE(5, 2, 32) TILE(6, 2, 32)            \
-            TILE(7, 2, 32) TILE(8, 2, 32) TILE(9, 2, 32) TILE(10, 2, 32) TILE(11, 2, 32) TILE(12, 2, 32)     \
-                TILE(1, 3, 48) TILE(2, 3, 48) TILE(3, 3, 48) TILE(4, 3, 48) TILE(5, 3, 48) TILE(6, 3, 48)    \
-                    TILE(7, 3, 48) TILE(8, 3, 48) TILE(1, 4, 64) TILE(2, 4, 64) TILE(3, 4, 64)               \
-                        TILE(4, 4, 64) TILE(5, 4, 64) TILE(6, 4, 64)
+    LSTM_ROWS_12(TILE, 1, 16) LSTM_ROWS_12(TILE, 2, 32) LSTM_ROWS_8(TILE, 3, 48) LSTM_ROWS_6(TILE, 4, 64)
 #define REAL float
 #define REAL_BITS 32
 #define DTYPE f32
@@ -141,18 +130,7 @@ static inline __attribute__((always_inline)) void transpose_f32(__m512 *rows) {
 #define LSTM_PRODUCT_ROWS                                                                                    \
     { 0, 12, 12, 8, 6 }
 #define LSTM_PRODUCTS(TILE)                                                                                  \
-    TILE(1, 1, 8)                                                                                            \
-    TILE(2, 1, 8)                                                                                            \
-    TILE(3, 1, 8)                                                                                            \
-    TILE(4, 1, 8)                                                                                            \
-    TILE(5, 1, 8)                                                                                            \
-    TILE(6, 1, 8)                                                                                            \
-    TILE(7, 1, 8) TILE(8, 1, 8) TILE(9, 1, 8) TILE(10, 1, 8) TILE(11, 1, 8) TILE(12, 1, 8) TILE(1, 2, 16)    \
-        TILE(2, 2, 16) TILE(3, 2, 16) TILE(4, 2, 16) TILE(5, 2, 16) TILE(6, 2, 16) TILE(7, 2, 16)            \
-            TILE(8, 2, 16) TILE(9, 2, 16) TILE(10, 2, 16) TILE(11, 2, 16) TILE(12, 2, 16) TILE(1, 3, 24)     \
-                TILE(2, 3, 24) TILE(3, 3, 24) TILE(4, 3, 24) TILE(5, 3, 24) TILE(6, 3, 24) TILE(7, 3, 24)    \
-                    TILE(8, 3, 24) TILE(1, 4, 32) TILE(2, 4, 32) TILE(3, 4, 32) TILE(4, 4, 32)               \
-                        TILE(5, 4, 32) TILE(6, 4, 32)
+    LSTM_ROWS_12(TILE, 1, 8) LSTM_ROWS_12(TILE, 2, 16) LSTM_ROWS_8(TILE, 3, 24) LSTM_ROWS_6(TILE, 4, 32)
 #define REAL double
 #define REAL_BITS 64
 #define DTYPE f64

@@ -53,6 +53,18 @@ enum {
     LSTM_SQUARES = 16
 };
 
+/* Product kernels of 1 to so many rows, for the lists of an ISA. */
+#define LSTM_ROWS_3(TILE, vectors, columns)                                                                  \
+    TILE(1, vectors, columns) TILE(2, vectors, columns) TILE(3, vectors, columns)
+#define LSTM_ROWS_4(TILE, vectors, columns) LSTM_ROWS_3(TILE, vectors, columns) TILE(4, vectors, columns)
+#define LSTM_ROWS_6(TILE, vectors, columns)                                                                  \
+    LSTM_ROWS_4(TILE, vectors, columns) TILE(5, vectors, columns) TILE(6, vectors, columns)
+#define LSTM_ROWS_8(TILE, vectors, columns)                                                                  \
+    LSTM_ROWS_6(TILE, vectors, columns) TILE(7, vectors, columns) TILE(8, vectors, columns)
+#define LSTM_ROWS_12(TILE, vectors, columns)                                                                 \
+    LSTM_ROWS_8(TILE, vectors, columns)                                                                      \
+    TILE(9, vectors, columns) TILE(10, vectors, columns) TILE(11, vectors, columns) TILE(12, vectors, columns)
+
 /* The functions of the ONNX operator, for gates, candidate and cell output; lstm/core/activations.py
  * holds the same order. */
 enum {
