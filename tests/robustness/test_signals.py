@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support import assert_same_bits
+from support import assert_same_bits, on_isa
 
 from lstm import LSTM, _kernel
 
@@ -30,7 +30,7 @@ def alarm(*_: Any) -> None:
     raise Alarm
 
 
-def delay_of(call: Callable[[], object]) -> float:
+def delay_of(call: Callable[[], object], after: float = AFTER) -> float:
     """CPU time from a signal, sent in the middle of a call, to the exception that its handler raises.
 
     The timer counts as `process_time` does, the system's work for the process included: a call's first touch
@@ -38,11 +38,11 @@ def delay_of(call: Callable[[], object]) -> float:
     """
     before = signal.signal(signal.SIGPROF, alarm)
     start = time.process_time()
-    signal.setitimer(signal.ITIMER_PROF, AFTER)
+    signal.setitimer(signal.ITIMER_PROF, after)
     try:
         with pytest.raises(Alarm):
             call()
-        return time.process_time() - start - AFTER
+        return time.process_time() - start - after
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
         signal.signal(signal.SIGPROF, before)
@@ -85,6 +85,39 @@ def test_a_trace_hears_signals() -> None:
     net = LSTM(4, 64, dtype=np.float32, rng=0)
     X = many_steps(net)[:300_000]
     assert delay_of(lambda: net.trace(X)) < HEARD
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"input_size": 16, "hidden_size": 64},
+        {"input_size": 200, "hidden_size": 32},
+        {"input_size": 4, "hidden_size": 64, "proj_size": 40, "proj_clip": 0.5, "peephole": True},
+    ],
+)
+@pytest.mark.parametrize("part", [0.2, 0.5, 0.7])
+def test_an_interrupted_backward(part: float, options: dict[str, Any]) -> None:
+    """Wherever it is, in the steps or at the weights: `add_to` is as it was, and the tape is used."""
+    net = on_isa(LSTM(**options, dtype=np.float32, rng=0), "generic")  # slow, so that little memory is needed
+    time_steps = 100
+    X = np.random.default_rng(0).standard_normal((4, time_steps, net.input_size)).astype(np.float32)
+    tape = net.record(X)
+    dY = np.ones_like(tape.Y)
+    start = time.process_time()
+    g = tape.backward(dY)
+    took = time.process_time() - start
+    before = {name: array.copy() for name, array in g.items()}
+    rows = int(np.ceil(0.25 / took)) * 4
+    tape = net.record(np.tile(X, (rows // 4, 1, 1)))
+    dY = np.ones_like(tape.Y)
+    mode = _kernel.floating_point_mode()
+    assert delay_of(lambda: tape.backward(dY, add_to=g), part * took * rows / 4) < HEARD
+    assert _kernel.floating_point_mode() == mode
+    for name, array in g.items():
+        assert_same_bits(array, before[name], name)
+    with pytest.raises(RuntimeError, match="this tape has been used"):
+        tape.backward(dY)
+    net.record(X).backward(dY[:4], add_to=g)
 
 
 @pytest.mark.parametrize("backend", ["native", "numpy"])
