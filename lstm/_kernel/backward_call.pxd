@@ -1,6 +1,5 @@
 # cython: language_level=3, boundscheck=False, cdivision=True, initializedcheck=False, autotestdict=False
 # One call of the backward pass of one layer and direction: its arguments, scratch memory and the GIL.
-from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
 from .arrays cimport read_data, writable_data
@@ -12,6 +11,11 @@ from .micro_kernels cimport GATE_COUNT, LSTM_CACHE_LINE, LSTM_MAX_PRODUCT_VECTOR
 from .passes cimport aligned
 from .tiles cimport share
 from .weight_gradients cimport FEW_FEATURES
+
+
+cdef extern from "scratch.h" nogil:
+    void *lstm_scratch_take(size_t size)
+    void lstm_scratch_give(void *memory)
 
 
 cdef enum:
@@ -244,7 +248,7 @@ cdef inline int run_typed(
     bind_record(&layer.record, &call.record, call.batch, call.time, call.reverse)
     bind_step(layer, weights)
     size = bind_scratch(layer, NULL) * sizeof(layer.zeros[0])
-    memory = <char *>malloc(size + LSTM_CACHE_LINE)
+    memory = <char *>lstm_scratch_take(size + LSTM_CACHE_LINE)
     if memory is NULL:
         raise MemoryError(f"no memory for the gradients of {call.batch} rows of {call.time} steps")
     bind_scratch(layer, <char *>aligned(memory))
@@ -254,7 +258,7 @@ cdef inline int run_typed(
     layer.slice.hears_signals = True
     with nogil:
         status = run_backward(layer, call.rank)
-    free(memory)
+    lstm_scratch_give(memory)
     return status
 
 
