@@ -99,6 +99,12 @@ CASES = (
     Case(128, 512, 1, 50, 1.2, proj_size=128),
     Case(64, 128, 8, 100, 1.2, peephole=True),
     Case(128, 256, 32, 100, 1.5, mixed_lengths=True),
+    # Where a peer is level or ahead: a wide input, batches of middling nets.
+    Case(4096, 100, 8, 20, 1.0),
+    Case(40, 256, 8, 160, 1.05),
+    Case(40, 256, 32, 160, 1.05),
+    # Units that do not fill the last vector, beside the sizes that they are padded to.
+    *(Case(size, size, 8, 50, 1.0) for size in (100, 112, 150, 160, 200, 208, 300, 304)),
 )
 OURS = "lstm"
 ROUND_SECONDS = 0.004
