@@ -88,6 +88,7 @@ typedef struct {
     int64_t heard;  /* when signals were heard last, in nanoseconds; 0: not yet */
     ptrdiff_t work; /* since the last look at the clock */
     int hears_signals;
+    const int *is_stopped; /* nonzero once the team is to give up; or NULL */
 } lstm_slice;
 
 /* Strides are in elements.

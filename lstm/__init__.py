@@ -13,6 +13,7 @@ from ._version import __version__
 
 try:
     import_module("._kernel", __name__)
+    import_module(".threads", __name__).set_num_threads(None)
 except (ModuleNotFoundError, ValueError) as error:
     import_module(".kernel_failure", __name__).explain(error)
     raise
@@ -24,6 +25,10 @@ from .gradient_check import check_gradients
 from .model import LSTM
 from .stream import Stream
 from .tape import Gradients, Tape
+from .threadpools import announce
+from .threads import get_num_threads, set_num_threads
+
+announce()
 
 __all__ = [
     "LSTM",
@@ -34,8 +39,10 @@ __all__ = [
     "Tape",
     "__version__",
     "check_gradients",
+    "get_num_threads",
     "load",
     "release_memory",
+    "set_num_threads",
     "show_config",
     "tensors",
 ]

@@ -10,6 +10,7 @@ import numpy as np
 
 from . import _kernel
 from ._version import __version__
+from .threads import get_num_threads
 
 
 @overload
@@ -30,7 +31,7 @@ def show_config(mode: Literal["text", "dict"] = "text") -> dict[str, Any] | None
     -------
     dict or None
         With "dict": ``lstm``, ``python``, ``numpy`` (versions), ``isa`` (the one in use),
-        ``isas`` (those this CPU runs, slowest first), ``threads`` (of one call).
+        ``isas`` (those this CPU runs, slowest first), ``threads`` (of a call, at most).
 
     Raises
     ------
@@ -50,7 +51,7 @@ def show_config(mode: Literal["text", "dict"] = "text") -> dict[str, Any] | None
         "numpy": np.__version__,
         "isa": _kernel.DEFAULT_ISA,
         "isas": list(_kernel.SUPPORTED_ISAS),
-        "threads": 1,
+        "threads": get_num_threads(),
     }
     if mode == "dict":
         return facts

@@ -256,6 +256,7 @@ cdef inline int run_typed(
     layer.ones[0] = 1
     layer.slice.work = layer.slice.heard = 0
     layer.slice.hears_signals = True
+    layer.slice.is_stopped = NULL
     with nogil:
         status = run_backward(layer, call.rank)
     lstm_scratch_give(memory)

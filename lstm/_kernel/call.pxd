@@ -242,6 +242,7 @@ cdef inline int run_pass(Pass *layer, const LayerWeights *weights, Call *call, c
     cdef int status
     layer.slice.work = layer.slice.heard = 0
     layer.slice.hears_signals = memory is NULL
+    layer.slice.is_stopped = NULL
     if memory is NULL:
         own = memory = <char *>lstm_scratch_take(size)
         if own is NULL:
@@ -256,8 +257,8 @@ cdef inline int run_pass(Pass *layer, const LayerWeights *weights, Call *call, c
     return status
 
 
-cdef inline int run_call(const LayerWeights *weights, Call *call, char *memory) except -1:
-    """One call of B, T > 0 with `call_bytes` of scratch memory or, for NULL, its thread's."""
+cdef inline int run_alone(const LayerWeights *weights, Call *call, char *memory) except -1:
+    """One call of B, T > 0 by this thread, with `call_bytes` of scratch memory or, for NULL, its own."""
     cdef lstm_f32_pass f32
     cdef lstm_f64_pass f64
     if weights.is_double:
@@ -274,11 +275,11 @@ cdef inline size_t call_bytes(const LayerWeights *weights, Call *call) noexcept 
     return prepare(&f32, weights, call)
 
 
-cdef inline forward_typed(
+cdef inline Call call_of(
     const LayerWeights *weights, const Real[:, :, :] X, Real[:, ::1] h, Real[:, ::1] C, Real[:, :, :] Y,
     const Py_ssize_t[::1] lengths, const Py_ssize_t[::1] order, bint reverse, Real[:, :, :, :] trace,
     tuple record, const Real[:, ::1] recurrent,
-):
+) except *:
     """X (B, T, I), Y (B, T, O) or None, trace (5, B, T, H) or None; h (B, O), C (B, H) in and out.
 
     `record` are gates, cells and squashed, or None; recurrent (B, O) or None.
@@ -287,7 +288,7 @@ cdef inline forward_typed(
     memset(&call, 0, sizeof(call))
     call.batch, call.time = X.shape[0], X.shape[1]
     if call.batch == 0 or call.time == 0:
-        return
+        return call
     call.reverse = reverse
     call.X = rows_of[Real](X, "X")
     call.h, call.C = &h[0, 0], &C[0, 0]
@@ -303,4 +304,4 @@ cdef inline forward_typed(
         call.record = saved_of(weights, call.batch, call.time, record)
     if recurrent is not None:
         call.recurrent = &recurrent[0, 0]
-    run_call(weights, &call, NULL)
+    return call

@@ -2,7 +2,8 @@
 """The native LSTM as Python sees it; the work is done by the parts next to this file, over csrc/.
 
     forward_sequence, everyday_…     this file            one layer and direction, or one step of several
-      run_call                         call.pxd             checks, scratch memory, the GIL
+      run_call                         teams.pxd            by several threads, or one
+      run_alone                        call.pxd             scratch memory, the GIL
         run_passes                     passes.pxd           batch rows, states, the floating-point mode
           run_layer                    steps.pxd            time, in blocks of steps; lengths.pxd
             input_products             tiles.pxd            x half of all gates, for a block of steps
@@ -16,15 +17,15 @@ weights, sums and states are drawn in csrc/lstm_kernels.h, docs/kernels.md expla
 """
 cimport cython
 cimport numpy as cnp
-from libc.stdint cimport uint64_t
-from libc.stdlib cimport free
+from libc.stdint cimport int64_t, uint64_t
+from libc.stdlib cimport free, malloc
 
 import os
 
 import numpy
 
 from .backward_call cimport BackwardCall, backward_call, run_backward_call
-from .call cimport check_call, check_lengths, forward_typed
+from .call cimport check_call, check_lengths
 from .layer_weights cimport (
     LayerWeights,
     address_of,
@@ -42,8 +43,12 @@ from .micro_kernels cimport (
 )
 from .signals cimport lstm_guard, lstm_guard_enter, lstm_guard_leave, lstm_guard_setup
 from .single_tiles cimport check_row, check_tile, map_typed, row_limits_of, row_typed, tile_typed
+from .splits cimport Task, add_work, row_work, set_task, split_of
 from .stacks cimport MOST_LAYERS, Stack, stack_sequence, stack_step
 from .streams cimport StreamMemory, stream_run, stream_step
+from .teams cimport run_calls
+from .thread_pool cimport LSTM_MOST_THREADS, lstm_get_num_threads, lstm_pool_choose, lstm_pool_grain
+from .thread_pool cimport lstm_pool_is_wish, lstm_pool_release, lstm_pool_set_grain, lstm_pool_setup
 
 
 cdef extern from "scratch.h" nogil:
@@ -53,6 +58,7 @@ cdef extern from "scratch.h" nogil:
 
 cnp.import_array()
 lstm_guard_setup()
+lstm_pool_setup()
 if lstm_scratch_setup() < 0:
     raise ImportError("the system has no thread key left for the kernel's scratch memory")
 
@@ -83,6 +89,7 @@ def _default_isa():
 
 
 DEFAULT_ISA = _default_isa()
+MOST_THREADS = LSTM_MOST_THREADS
 
 
 cdef int isa_index(isa) except -1:
@@ -107,9 +114,31 @@ def tile_limits(isa, dtype):
     raise ValueError(f"dtype is {dtype!r}, but must be 'float32' or 'float64'")
 
 
+def threads():
+    """The number of threads of a call."""
+    return lstm_get_num_threads()
+
+
+def choose_threads(int count, bint is_wish):
+    """Set the number of threads of a call, and whether it is the user's wish; returns what both were."""
+    found = lstm_get_num_threads(), bool(lstm_pool_is_wish())
+    lstm_pool_choose(count, is_wish)
+    return found
+
+
+def share_grains(int work, bint is_stubborn=False):
+    """For tests: set the least work for which a thread is woken, and whether losses are disregarded.
+
+    Returns what the least work was.
+    """
+    found = lstm_pool_grain()
+    lstm_pool_set_grain(work, is_stubborn)
+    return found
+
+
 def release_scratch():
     """Free the scratch memory that threads keep for their next call; returns how many bytes that were."""
-    return lstm_scratch_release()
+    return lstm_scratch_release() + lstm_pool_release()
 
 
 def floating_point_mode():
@@ -212,12 +241,50 @@ def forward_sequence(
     with what `backward_sequence` needs: gates (P, B, T, 4, L), cells (P, B, T + 1, L), squashed
     (P, B, T, L). `recurrent` (B, O): factors of h on its way to the next step.
     """
-    check_call(&weights.layer, X, h, C, Y, lengths, trace, recurrent)
-    lengths, order = rows_by_length(lengths)
-    if weights.layer.is_double:
-        forward_typed[double](&weights.layer, X, h, C, Y, lengths, order, reverse, trace, record, recurrent)
-    else:
-        forward_typed[float](&weights.layer, X, h, C, Y, lengths, order, reverse, trace, record, recurrent)
+    forward_sequences([(weights, X, h, C, Y, lengths, reverse, trace, record, recurrent)])
+
+
+def forward_sequences(calls, bint is_chain=False):
+    """What `forward_sequence` does for each of `calls`, which are tuples of its arguments.
+
+    They are done together if there are threads. They do not depend on one another or, with
+    `is_chain`, each reads as its X what the one before it writes as its Y.
+    """
+    cdef Task *tasks
+    cdef PackedWeights weights
+    cdef ptrdiff_t used = 0
+    kept = []  # what the tasks point at
+    for one in calls if is_chain else ():
+        if one[1].shape[:2] != calls[0][1].shape[:2] or one[5] is not calls[0][5]:
+            raise ValueError("the calls of a chain must have the same rows, steps and lengths")
+    tasks = <Task *>malloc(max(1, len(calls)) * sizeof(Task))
+    if tasks is NULL:
+        raise MemoryError
+    try:
+        for call in calls:
+            weights, X, h, C, Y, lengths, reverse, trace, record, recurrent = call
+            check_call(&weights.layer, X, h, C, Y, lengths, trace, recurrent)
+            lengths, order = rows_by_length(lengths)
+            kept.append((lengths, order))
+            set_task(
+                &tasks[used], &weights.layer, X, h, C, Y, lengths, order, reverse, trace, record, recurrent
+            )
+            used += tasks[used].call.batch > 0 and tasks[used].call.time > 0
+        if used > 0:
+            run_calls(tasks, used, is_chain)
+    finally:
+        free(tasks)
+
+
+def shares(tuple cells, ptrdiff_t rows, ptrdiff_t time, bint is_chain):
+    """Whether `forward_sequences` of these cells, each on X (B, T, I), would be done by several threads."""
+    cdef int64_t work = 0
+    cdef PackedWeights weights
+    if lstm_get_num_threads() == 1 or type(cells[0]) is not PackedWeights:
+        return False
+    for weights in cells:
+        work = add_work(work, row_work(&weights.layer), rows)
+    return split_of(work, rows, time, len(cells), is_chain, lstm_get_num_threads()).members > 1
 
 
 cdef rows_by_length(lengths):

@@ -28,6 +28,7 @@ cdef extern from "lstm_kernels.h" nogil:
         int64_t heard
         ptrdiff_t work
         int hears_signals
+        const int *is_stopped
 
     ctypedef struct lstm_f32_tile:
         const float *input

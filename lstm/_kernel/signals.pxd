@@ -3,6 +3,7 @@
 from libc.stdint cimport int64_t
 
 from .micro_kernels cimport lstm_fp_enter, lstm_fp_leave, lstm_slice
+from .thread_pool cimport lstm_nanoseconds, lstm_tracks_stopped
 
 
 cdef extern from "Python.h":
@@ -16,16 +17,6 @@ cdef extern from "fork_guard.h":
     void lstm_guard_leave(lstm_guard *guard) nogil
 
 
-cdef extern from "<time.h>" nogil:
-    ctypedef long time_t
-    ctypedef int clockid_t
-    cdef struct timespec:
-        time_t tv_sec
-        long tv_nsec
-    int clock_gettime(clockid_t clock, timespec *time)
-    clockid_t CLOCK_MONOTONIC
-
-
 cdef enum:
     # Nanoseconds between two times that signals are heard.
     SLICE = 50_000_000
@@ -34,27 +25,23 @@ cdef enum:
     CLOCK_WORK = 1 << 20
 
 
-cdef inline int64_t nanoseconds() noexcept nogil:
-    """The time since some moment of the past."""
-    cdef timespec now
-    clock_gettime(CLOCK_MONOTONIC, &now)
-    return <int64_t>now.tv_sec * 1_000_000_000 + now.tv_nsec
-
-
 cdef inline int hear_signals(lstm_slice *slice, ptrdiff_t work) noexcept nogil:
     """-1, with an exception set, if a signal's handler raised; to be called after each bit of `work`.
 
     `work` counts multiply-adds of a gate. Handlers run in the thread's own floating-point mode.
+    Also -1, without an exception, if another member has stopped the team.
     """
     cdef int status
     cdef int64_t now
+    if slice.is_stopped is not NULL and lstm_tracks_stopped(slice.is_stopped):
+        return -1
     if not slice.hears_signals:
         return 0
     slice.work += work
     if slice.work < CLOCK_WORK:
         return 0
     slice.work = 0
-    now = nanoseconds()
+    now = lstm_nanoseconds()
     if slice.heard == 0:
         slice.heard = now
     if now - slice.heard < SLICE:
@@ -63,5 +50,5 @@ cdef inline int hear_signals(lstm_slice *slice, ptrdiff_t work) noexcept nogil:
     with gil:
         status = PyErr_CheckSignals()
     slice.mode = lstm_fp_enter()
-    slice.heard = nanoseconds()
+    slice.heard = lstm_nanoseconds()
     return status

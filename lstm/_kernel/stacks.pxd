@@ -3,6 +3,7 @@
 #
 # Each function returns None, having done nothing, where a call is none of these.
 cimport numpy as cnp
+from libc.stdint cimport int64_t
 from libc.string cimport memset
 
 from .arrays cimport (
@@ -26,11 +27,14 @@ from .call cimport (
     lstm_scratch_give,
     lstm_scratch_take,
     no_memory,
-    run_call,
+    run_alone,
     step_call,
 )
 from .layer_weights cimport LayerWeights
 from .micro_kernels cimport LSTM_CACHE_LINE
+from .splits cimport add_work, row_work, split_of
+from .teams cimport run_call
+from .thread_pool cimport lstm_get_num_threads
 
 cdef enum:
     MOST_LAYERS = 16
@@ -77,12 +81,25 @@ cdef inline ptrdiff_t between_bytes(const Stack *stack, const Call *whole) noexc
     return (size + LSTM_CACHE_LINE - 1) // LSTM_CACHE_LINE * LSTM_CACHE_LINE
 
 
+cdef inline bint is_shared_stack(const Stack *stack, const Call *whole) noexcept nogil:
+    """Whether several threads would share a sequence of several layers."""
+    cdef int members = lstm_get_num_threads()
+    cdef int64_t work = 0
+    cdef ptrdiff_t layer
+    if members == 1:
+        return False
+    for layer in range(stack.layers):
+        work = add_work(work, row_work(stack.weights[layer]), whole.batch)
+    return split_of(work, whole.batch, whole.time, <int>stack.layers, True, members).members > 1
+
+
 cdef inline bint is_long_stack(const Stack *stack, const Call *whole) noexcept nogil:
-    """Whether a sequence of several layers takes much memory or time."""
+    """Whether a sequence of several layers takes much memory or time, or is shared by threads."""
     cdef const LayerWeights *weights = stack.weights[0]
     cdef double rows = <double>whole.batch * whole.time * stack.layers
     return stack.layers > 1 and (
-        <double>whole.batch * whole.time * weights.state_size * element_size(weights) > BETWEEN_BYTES
+        is_shared_stack(stack, whole)
+        or <double>whole.batch * whole.time * weights.state_size * element_size(weights) > BETWEEN_BYTES
         or rows * weights.hidden_size * (weights.input_size + weights.state_size) > LONG_SEQUENCE
     )
 
@@ -121,7 +138,7 @@ cdef inline int run_stack(const Stack *stack, Call *whole) except -1:
     try:
         for layer in range(stack.layers):
             call = layer_call(stack, whole, layer, memory)
-            run_call(stack.weights[layer], &call, memory + buffers)
+            run_alone(stack.weights[layer], &call, memory + buffers)
     finally:
         lstm_scratch_give(memory)
     return 0

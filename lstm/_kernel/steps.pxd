@@ -112,14 +112,8 @@ cdef inline void run_block(Pass *layer, ptrdiff_t step, ptrdiff_t steps, bint *f
         forward[0] = not forward[0]
 
 
-cdef inline int run_layer(Pass *layer) noexcept nogil:
-    """All time steps of one pass: output (B, T, O), and hidden and cell as after the last step.
-
-    Returns -1, with an exception set, if a signal's handler raised meanwhile.
-    """
-    cdef ptrdiff_t step = 0
-    cdef ptrdiff_t steps
-    cdef bint forward = True
+cdef inline void start_layer(Pass *layer) noexcept nogil:
+    """Set what all tiles of a pass have in common."""
     layer.tile.output = layer.tile.trace = NULL
     layer.tile.record = layer.record
     layer.tile.peephole = NULL
@@ -129,6 +123,17 @@ cdef inline int run_layer(Pass *layer) noexcept nogil:
     layer.tile.trace_gate_stride = layer.trace_gate_stride
     layer.tile.trace_row_stride = layer.trace_batch_stride
     layer.batch = layer.rows
+
+
+cdef inline int run_layer(Pass *layer) noexcept nogil:
+    """All time steps of one pass: output (B, T, O), and hidden and cell as after the last step.
+
+    Returns -1, with an exception set, if a signal's handler raised meanwhile.
+    """
+    cdef ptrdiff_t step = 0
+    cdef ptrdiff_t steps
+    cdef bint forward = True
+    start_layer(layer)
     while step < layer.time:
         steps = choose_rows(layer, step)
         if layer.batch == 0:

@@ -6,7 +6,7 @@ Shapes: B batch, T time, I input, H hidden, O features of h, L layers, D directi
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -59,14 +59,41 @@ def run(
     for steps in _chunks(time, elements, architecture.reverse):
         features = usable_rows(X[:, steps], dtype)
         rest = None if lengths is None else _rest(lengths, steps)
+        outputs = None if Y is None else Y[:, steps]
+        if len(cells) > 1 and _kernel.shares(cells, rows, features.shape[1], True):
+            _share_layers(cells, architecture, dtype, features, h, C, outputs, rest)
+            continue
         for k in range(len(cells)):
-            if k + 1 < len(cells):
-                given: np.ndarray | None = np.empty((*features.shape[:2], architecture.state_size), dtype)
-            else:
-                given = None if Y is None else Y[:, steps]
+            is_last = k + 1 == len(cells)
+            given = outputs if is_last else _between(features, architecture, dtype)
             run_cell(cells, architecture, k, features, h[k], C[k], given, rest)
             if given is not None:
                 features = given
+
+
+def _between(X: np.ndarray, architecture: Architecture, dtype: np.dtype[Any]) -> np.ndarray:
+    """(B, T, O): what one layer gives to the next."""
+    return np.empty((*X.shape[:2], architecture.state_size), dtype)
+
+
+def _share_layers(
+    cells: Cells,
+    architecture: Architecture,
+    dtype: np.dtype[Any],
+    X: np.ndarray,
+    h: np.ndarray,
+    C: np.ndarray,
+    Y: np.ndarray | None,
+    lengths: np.ndarray | None,
+) -> None:
+    """All layers of one direction, by threads that follow one another through time."""
+    calls = []
+    for k in range(len(cells)):
+        given = Y if k + 1 == len(cells) else _between(X, architecture, dtype)
+        calls.append(CellCall(k, X, h[k], C[k], given, lengths))
+        if given is not None:
+            X = given
+    _share(cells, architecture, calls, is_chain=True)
 
 
 def _run_both_directions(
@@ -86,6 +113,10 @@ def _run_both_directions(
     for layer in range(architecture.num_layers):
         is_last = layer + 1 == architecture.num_layers
         outputs = Y if is_last else np.empty((rows, time, architecture.output_size), dtype)
+        if _kernel.shares(cells[2 * layer : 2 * layer + 2], rows, time, False):
+            _share_directions(cells, architecture, dtype, layer, features, h, C, outputs, lengths)
+            features = features if outputs is None else outputs
+            continue
         ready = _step_elements(cells, features, dtype)
         for direction in range(2):
             k = 2 * layer + direction
@@ -105,6 +136,45 @@ def _run_both_directions(
                     merge_into(cells[k], outputs[:, steps], given, architecture.merge)
         if outputs is not None:
             features = outputs
+
+
+def _share_directions(
+    cells: Cells,
+    architecture: Architecture,
+    dtype: np.dtype[Any],
+    layer: int,
+    X: np.ndarray,
+    h: np.ndarray,
+    C: np.ndarray,
+    Y: np.ndarray | None,
+    lengths: np.ndarray | None,
+) -> None:
+    """Both directions of a layer by threads, one chunk of time from either end at a time.
+
+    A chunk's outputs are merged where the second direction comes to it.
+    """
+    rows, time, size = *X.shape[:2], architecture.state_size
+    merges = Y is not None and architecture.merge != "concat"
+    elements = _step_elements(cells, X, dtype)
+    chunks = list(_chunks(time, max(elements, rows * size) if merges else elements, False))
+    seen = set()
+    for pair in zip(range(len(chunks)), reversed(range(len(chunks))), strict=True):
+        calls, unmerged = [], []
+        for direction, number in enumerate(pair):
+            steps, k = chunks[number], 2 * layer + direction
+            given = None
+            if Y is not None:
+                first = direction * size if architecture.merge == "concat" else 0
+                given = Y[:, steps, first : first + size]
+            if given is not None and merges and number in seen:
+                unmerged.append((given, np.empty(given.shape, dtype)))
+                given = unmerged[-1][1]
+            seen.add(number)
+            rest = None if lengths is None else _rest(lengths, steps)
+            calls.append(CellCall(k, usable_rows(X[:, steps], dtype), h[k], C[k], given, rest))
+        _share(cells, architecture, calls, is_chain=False)
+        for outputs, others in unmerged:
+            merge_into(cells[2 * layer], outputs, others, architecture.merge)
 
 
 def merge_into(
@@ -136,6 +206,25 @@ def run_cell(
     else:
         options = architecture.cell_options(k)
         reference.forward_sequence(weights, options, X, h, C, Y, lengths, reverse, trace)
+
+
+class CellCall(NamedTuple):
+    """What one of the L D cells, number `k`, is asked for; shapes as of `run_cell`."""
+
+    k: int
+    X: np.ndarray
+    h: np.ndarray
+    C: np.ndarray
+    Y: np.ndarray | None
+    lengths: np.ndarray | None
+
+
+def _share(cells: Cells, architecture: Architecture, calls: list[CellCall], is_chain: bool) -> None:
+    """Run native cells by threads; in a chain each reads what the one before it writes."""
+    _kernel.forward_sequences(
+        [(cells[one.k], *one[1:], architecture.runs_from_end(one.k), None, None, None) for one in calls],
+        is_chain,
+    )
 
 
 def _step_elements(cells: Cells, X: np.ndarray, dtype: np.dtype[Any]) -> int:

@@ -69,6 +69,7 @@ def test_docstring_examples(name: str) -> None:
         "lstm.config",
         "lstm.files",
         "lstm.tape",
+        "lstm.threads",
         "lstm.gradient_check",
     ):
         assert found.attempted > 0
@@ -159,6 +160,7 @@ def test_importing_takes_numpy_alone() -> None:
 def test_the_public_names() -> None:
     classes = {"LSTM", "FormatError", "FormatWarning", "Gradients", "Stream", "Tape"}
     functions = {"check_gradients", "load", "release_memory", "show_config", "tensors"}
+    functions |= {"get_num_threads", "set_num_threads"}
     assert set(lstm.__all__) == {*classes, *functions, "__version__"}
     for name in lstm.__all__:
         assert hasattr(lstm, name)

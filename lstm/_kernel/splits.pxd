@@ -1,0 +1,147 @@
+# cython: language_level=3, boundscheck=False, cdivision=True, initializedcheck=False, autotestdict=False
+# How the work of one or several calls is split: how many threads, groups of rows, parts of time.
+from libc.stdint cimport int64_t
+
+from .call cimport Call, call_of
+from .layer_weights cimport LayerWeights
+from .thread_pool cimport lstm_pool_grain
+
+cdef enum:
+    # Work is counted in multiply-adds of a gate, some 25 a nanosecond with AVX-512; the update of a cell
+    # counts as so many.
+    CELL_WORK = 32
+    # Grains of work in a part of a track that no other one follows.
+    PART_GRAINS = 16
+    # Steps of a part that the layer above waits for; the last layer begins after one part of each below.
+    LINK_STEPS = 8
+    # Such parts in a grain, if steps are short; and of a layer, at least.
+    GRAIN_LINKS = 4
+    LEAST_PARTS = 4
+    MOST_PARTS = 1 << 20
+    # Rows that share the weights of a tile: fewer are not parted.
+    GROUP_ROWS = 4
+
+
+cdef struct Task:
+    # One layer and direction, and what it is asked for.
+    const LayerWeights *weights
+    Call call
+
+
+cdef struct Split:
+    int members
+    ptrdiff_t groups
+    ptrdiff_t parts
+
+
+cdef inline int set_task(
+    Task *task, const LayerWeights *weights, X, h, C, Y, lengths, order, bint reverse, trace, record,
+    recurrent,
+) except -1:
+    """Fill in a task from arrays that fit, and which must be kept."""
+    task.weights = weights
+    if weights.is_double:
+        task.call = call_of[double](
+            weights, X, h, C, Y, lengths, order, reverse, trace, record, recurrent
+        )
+    else:
+        task.call = call_of[float](
+            weights, X, h, C, Y, lengths, order, reverse, trace, record, recurrent
+        )
+    return 0
+
+
+# All in integers: a quotient of doubles would leave the flag of an inexact result.
+
+cdef inline ptrdiff_t row_length(const Call *call, ptrdiff_t row) noexcept nogil:
+    """Steps of a row, by its place in `order`."""
+    return call.time if call.order is NULL else call.lengths[call.order[row]]
+
+
+cdef inline int64_t row_work(const LayerWeights *weights) noexcept nogil:
+    """Work of one step of one row."""
+    cdef int64_t work = weights.hidden_size * (weights.input_size + weights.state_size + CELL_WORK)
+    if weights.projection_panels > 0:
+        work += weights.hidden_size * weights.state_size // 4
+    return work
+
+
+cdef inline int64_t add_work(int64_t work, int64_t row, ptrdiff_t rows) noexcept nogil:
+    """work + row * rows, or 2^60 if that is less."""
+    cdef int64_t most = <int64_t>1 << 60
+    return most if row > (most - work) // max(1, rows) else work + row * rows
+
+
+cdef inline ptrdiff_t row_steps(const Task *task) noexcept nogil:
+    """Steps of all rows together."""
+    cdef ptrdiff_t steps = 0
+    cdef ptrdiff_t row
+    if task.call.order is NULL:
+        return task.call.batch * task.call.time
+    for row in range(task.call.batch):
+        steps += row_length(&task.call, row)
+    return steps
+
+
+cdef inline Split split_of(
+    int64_t step_work, ptrdiff_t batch, ptrdiff_t time, int count, bint is_chain, int members
+) noexcept nogil:
+    """How `members` share `count` tasks: rows first, then tasks; by one member if that is best.
+
+    `step_work` is that of one step of all tasks and rows.
+    """
+    cdef Split split = Split(1, 1, 1)
+    cdef int64_t grain = lstm_pool_grain()
+    cdef int64_t track_work, steps
+    step_work = max(1, step_work)
+    if step_work < grain:
+        members = <int>min(members, time // (grain // step_work))
+    if members < 2:
+        return split
+    split.groups = members if is_chain else (members + count - 1) // count
+    split.groups = max(1, min(split.groups, batch // GROUP_ROWS))
+    track_work = max(1, step_work // (count * split.groups))
+    if is_chain and split.groups < members:
+        steps = max(LINK_STEPS, grain // GRAIN_LINKS // track_work)
+    else:
+        steps = max(1, grain * PART_GRAINS // track_work)
+    split.parts = max(1, min(time // steps, MOST_PARTS))
+    if is_chain and split.parts < LEAST_PARTS:
+        count = 1
+    split.members = <int>min(members, count * split.groups)
+    return split
+
+
+cdef inline Split split_tasks(const Task *tasks, int count, bint is_chain, int members) noexcept nogil:
+    """How `members` share these tasks."""
+    cdef int64_t work = 0
+    cdef ptrdiff_t time = 1
+    cdef ptrdiff_t rows
+    cdef bint records = False
+    cdef Split split
+    cdef int k
+    for k in range(count):
+        rows = (row_steps(&tasks[k]) + tasks[k].call.time - 1) // tasks[k].call.time  # at work on average
+        work = add_work(work, row_work(tasks[k].weights), rows)
+        time = max(time, tasks[k].call.time)
+        records = records or tasks[k].call.record.gates is not NULL
+    split = split_of(work, tasks[0].call.batch, time, count, is_chain, members)
+    if records:
+        split.parts = 1  # a record is of all steps of a row
+    return split
+
+
+cdef inline ptrdiff_t group_start(const Task *task, ptrdiff_t group, ptrdiff_t groups) noexcept nogil:
+    """The first row of a group, by its place in `order`: groups have about as many steps each."""
+    cdef ptrdiff_t before
+    cdef ptrdiff_t steps = 0
+    cdef ptrdiff_t row = 0
+    if group == groups:
+        return task.call.batch
+    if task.call.order is NULL:
+        return task.call.batch * group // groups
+    before = row_steps(task) // groups * group
+    while row < task.call.batch and steps < before:
+        steps += row_length(&task.call, row)
+        row += 1
+    return row
