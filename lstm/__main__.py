@@ -17,6 +17,7 @@ from typing import NoReturn
 from ._version import __version__
 from .commands import compare, convert, info, run
 from .commands.common import Parser, UnusableError, tell
+from .threads import using_threads
 
 UNUSABLE = 2
 INTERRUPTED = 130  # as a shell reports SIGINT
@@ -60,7 +61,10 @@ def _run(argv: Sequence[str] | None) -> int:
         arguments.input = rest.pop()
     if rest:
         parsers[arguments.command].error(f"unrecognized arguments: {' '.join(rest)}")
-    status: int = arguments.run(arguments)
+    with contextlib.ExitStack() as stack:
+        if getattr(arguments, "threads", None) is not None:
+            stack.enter_context(using_threads(arguments.threads))
+        status: int = arguments.run(arguments)
     return status
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 from ..core.architecture import MERGES
 from ..formats import FORMATS, UNTOLD, FormatWarning
 from ..formats.option_names import as_on_command_line
+from ..threads import MOST_THREADS, number_of
 
 if TYPE_CHECKING:
     from ..model import LSTM
@@ -93,6 +94,24 @@ def _activations(text: str) -> list[str | tuple[Any, ...]]:
 def add_json(parser: Parser) -> None:
     """The option for a document instead of text."""
     parser.add_argument("--json", action="store_true", help="print one JSON document, nothing else")
+
+
+def add_threads(parser: Parser, default: int | None = None) -> None:
+    """The option for the number of threads; by default that of `lstm.get_num_threads`."""
+    told = "LSTM_NUM_THREADS, or as many as CPUs may be used" if default is None else default
+    parser.add_argument(
+        "--threads",
+        metavar="N",
+        type=_threads,
+        default=default,
+        help=f"threads of the kernel (default: {told})",
+    )
+
+
+def _threads(text: str) -> int:
+    if not 1 <= (count := number_of(text)) <= MOST_THREADS:
+        raise argparse.ArgumentTypeError(f"must be an integer from 1 to {MOST_THREADS}, but is {text!r}")
+    return count
 
 
 def load_options(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from .common import (
     add_command,
     add_json,
     add_picks,
+    add_threads,
     load_net,
     progress,
     read,
@@ -73,6 +74,7 @@ def add(commands: Any) -> Parser:
         metavar="N",
         help="threads of NumPy's BLAS, 0 for as many as it likes (default 1)",
     )
+    add_threads(parser, default=1)
     add_json(parser)
     parser.set_defaults(run=run)
     return parser

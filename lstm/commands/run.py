@@ -13,6 +13,7 @@ from .common import (
     add_command,
     add_json,
     add_picks,
+    add_threads,
     check_outputs,
     load_net,
     progress,
@@ -70,6 +71,7 @@ def add(commands: Any) -> Parser:
         help="steps in memory at a time, of all rows together (default: as many as take about 16 MB)",
     )
     add_picks(parser)
+    add_threads(parser)
     add_json(parser)
     parser.set_defaults(run=run)
     return parser
