@@ -61,6 +61,7 @@ def main() -> int:
     arguments = parser.parse_args()
     if arguments.blas_threads:
         os.environ.update(dict.fromkeys(BLAS_THREADS, str(arguments.blas_threads)))
+    os.environ["LSTM_NUM_THREADS"] = "1"
     from lstm import _kernel, show_config
     from lstm.comparison.machine import cpu_name, machine
 

@@ -81,6 +81,7 @@ def best_seconds(call: Callable[[], object]) -> float:
 def in_fresh_process(python: str, *arguments: str, before: tuple[str, ...] = ()) -> str:
     """What this script prints under another Python, away from the source."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    environment["LSTM_NUM_THREADS"] = "1"
     command = [*before, python, str(Path(__file__).resolve()), *arguments]
     done = subprocess.run(command, cwd="/", env=environment, capture_output=True, text=True, check=True)
     return done.stdout

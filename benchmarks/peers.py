@@ -1,6 +1,7 @@
-"""The lstm package against NumPy, PyTorch, ONNX Runtime and OpenVINO: one core, one run, in turns.
+"""The lstm package against NumPy, PyTorch, ONNX Runtime and OpenVINO: one run, in turns, a core or more.
 
     taskset -c 1 python benchmarks/peers.py [--dtype float32] [--cases 0,3,8] [--json FILE]
+    taskset -c 0,1 python benchmarks/peers.py --threads 2
 
 Every contestant gets the same weights and inputs in the layout that it prefers; outputs are checked
 against ours. Times are the best and the median of repeats that take turns, so that a change of the
@@ -22,9 +23,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
-# One thread each, and one ISA for all where --isa asks for it: read when the libraries are imported.
-for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ[name] = "1"
+# As many threads for each, and one ISA for all where --isa asks for it: read when the libraries are imported.
+THREADS = max(1, int(sys.argv[sys.argv.index("--threads") + 1])) if "--threads" in sys.argv[:-1] else 1
+for name in ("LSTM_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ[name] = str(THREADS)
 if "avx2" in " ".join(sys.argv):
     os.environ.update(LSTM_ISA="avx2", ATEN_CPU_CAPABILITY="avx2", DNNL_MAX_CPU_ISA="AVX2")
 
@@ -138,7 +140,7 @@ def pytorch(net: LSTM, X: np.ndarray, case: Case) -> Call:
     """nn.LSTM in inference mode, time-major, as it prefers."""
     import torch
 
-    torch.set_num_threads(1)
+    torch.set_num_threads(THREADS)
     module = torch.nn.LSTM(
         case.input_size,
         case.hidden_size,
@@ -231,11 +233,11 @@ def onnx_feed(X: np.ndarray, case: Case) -> dict[str, np.ndarray]:
 
 
 def onnxruntime(net: LSTM, X: np.ndarray, case: Case) -> Call:
-    """One LSTM node, CPU provider, one thread."""
+    """One LSTM node, CPU provider."""
     import onnxruntime as ort
 
     options = ort.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.intra_op_num_threads, options.inter_op_num_threads = THREADS, 1
     session = ort.InferenceSession(
         onnx_model(net, case).SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
@@ -244,7 +246,7 @@ def onnxruntime(net: LSTM, X: np.ndarray, case: Case) -> Call:
 
 
 def openvino(net: LSTM, X: np.ndarray, case: Case) -> Call:
-    """The same model, latency hint, float32, one thread."""
+    """The same model, latency hint, float32."""
     import openvino as ov
 
     core = ov.Core()
@@ -254,7 +256,7 @@ def openvino(net: LSTM, X: np.ndarray, case: Case) -> Call:
         {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_PRECISION_HINT": "f32",
-            "INFERENCE_NUM_THREADS": 1,
+            "INFERENCE_NUM_THREADS": THREADS,
         },
     )
     request = compiled.create_infer_request()
@@ -330,7 +332,7 @@ def run_case(case: Case, dtype: str, names: list[str], rounds: int, limits: dict
         "best_peer": best_peer,
         "ratio": peers[best_peer] / best[OURS] if best_peer else None,
         "limit": limit,
-        "fraction": seconds / best[OURS],
+        "fraction": seconds / THREADS / best[OURS],
     }
 
 
@@ -393,6 +395,7 @@ def main() -> int:
     parser.add_argument("--dtype", choices=("float32", "float64"), default="float32")
     parser.add_argument("--cases", help="indices of the cases to run, such as 0,3,8", default="")
     parser.add_argument("--rounds", type=int, default=15, help="repeats of each contestant (default: 15)")
+    parser.add_argument("--threads", type=int, default=1, help="threads of each contestant (default: 1)")
     parser.add_argument("--isa", choices=("avx2",), help="hold PyTorch, oneDNN and this package to AVX2")
     parser.add_argument("--json", metavar="FILE", help="write all figures to FILE")
     arguments = parser.parse_args()
@@ -405,11 +408,13 @@ def main() -> int:
         "cpu": cpu_name(),
         "isa": config["isa"],
         "dtype": arguments.dtype,
+        "threads": THREADS,
         "versions": {"lstm": config["lstm"], **{name: version(name) for name in packages}},
         "limits": measure_limits(),
     }
     levels = facts["limits"]["read_gbytes"]
-    print(f"{facts['cpu']}, {facts['isa']}, {arguments.dtype}, one core; best of {arguments.rounds}, µs")
+    print(f"{facts['cpu']}, {facts['isa']}, {arguments.dtype}, {THREADS} threads", end="")
+    print(f"; best of {arguments.rounds}, µs")
     print(", ".join(f"{name} {number}" for name, number in facts["versions"].items()))
     print(
         f"limits: {facts['limits']['gflops_float32']:.0f} GFLOP/s in float32; reads in GB/s: "
