@@ -20,12 +20,11 @@ cimport numpy as cnp
 from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport free, malloc
 
-import os
-
 import numpy
 
 from .backward_call cimport BackwardCall, backward_call, run_backward_call
 from .call cimport check_call, check_lengths
+from .isas cimport default_isa, isa_names
 from .layer_weights cimport (
     LayerWeights,
     address_of,
@@ -35,7 +34,6 @@ from .layer_weights cimport (
 )
 from .merges cimport merge_typed
 from .micro_kernels cimport (
-    LSTM_ISA_COUNT,
     lstm_fp_default,
     lstm_fp_leave,
     lstm_fp_read,
@@ -62,33 +60,9 @@ lstm_pool_setup()
 if lstm_scratch_setup() < 0:
     raise ImportError("the system has no thread key left for the kernel's scratch memory")
 
-
-def _isa_names(supported):
-    names = []
-    for index in range(LSTM_ISA_COUNT):
-        if not supported or lstm_isa_at(index).supported():
-            names.append(lstm_isa_at(index).name.decode())
-    return tuple(names)
-
-
-KNOWN_ISAS = _isa_names(False)
-SUPPORTED_ISAS = _isa_names(True)
-
-
-def _default_isa():
-    forced = os.environ.get("LSTM_ISA")
-    if not forced:
-        return SUPPORTED_ISAS[-1]
-    if forced not in SUPPORTED_ISAS:
-        reason = "not run by this CPU" if forced in KNOWN_ISAS else "unknown"
-        raise ValueError(
-            f"the environment variable LSTM_ISA is {forced!r}, which is {reason}; "
-            f"this machine has {', '.join(SUPPORTED_ISAS)}"
-        )
-    return forced
-
-
-DEFAULT_ISA = _default_isa()
+KNOWN_ISAS = isa_names(False)
+SUPPORTED_ISAS = isa_names(True)
+DEFAULT_ISA = default_isa(KNOWN_ISAS, SUPPORTED_ISAS)
 MOST_THREADS = LSTM_MOST_THREADS
 
 
