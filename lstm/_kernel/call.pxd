@@ -189,7 +189,6 @@ cdef inline size_t prepare(Pass *layer, const LayerWeights *weights, Call *call)
         Y = from_end(Y, call.time, size)
         trace = from_end(trace, call.time, size)
     bind_weights(layer, weights)
-    bind_record(&layer.record, &call.record, call.batch, call.time, call.reverse)
     layer.time = call.time
     layer.reverse = call.reverse
     layer.lengths = call.lengths
@@ -198,7 +197,6 @@ cdef inline size_t prepare(Pass *layer, const LayerWeights *weights, Call *call)
     layer.output_batch_stride, layer.output_time_stride = Y.batch_stride, Y.time_stride
     layer.trace_batch_stride, layer.trace_time_stride = trace.batch_stride, trace.time_stride
     layer.trace_gate_stride = call.trace_gate_stride
-    layer.record.is_plain = weights.has_default_equations and call.trace.data is NULL
     if Pass is lstm_f32_pass:
         layer.input = <const float *>X.data
         layer.output = <float *>Y.data
@@ -206,8 +204,7 @@ cdef inline size_t prepare(Pass *layer, const LayerWeights *weights, Call *call)
         layer.state_hidden = <float *>call.h
         layer.state_cell = <float *>call.C
         layer.recurrent = <const float *>call.recurrent
-        layer.record.has_codes = needs_codes(&weights.f32)
-        if layer.trace is not NULL or layer.record.gates is not NULL:
+        if layer.trace is not NULL or call.record.gates is not NULL:
             layer.variant = &weights.f32
     else:
         layer.input = <const double *>X.data
@@ -216,9 +213,13 @@ cdef inline size_t prepare(Pass *layer, const LayerWeights *weights, Call *call)
         layer.state_hidden = <double *>call.h
         layer.state_cell = <double *>call.C
         layer.recurrent = <const double *>call.recurrent
-        layer.record.has_codes = needs_codes(&weights.f64)
-        if layer.trace is not NULL or layer.record.gates is not NULL:
+        if layer.trace is not NULL or call.record.gates is not NULL:
             layer.variant = &weights.f64
+    layer.record.gates = NULL
+    if call.record.gates is not NULL:
+        bind_record(&layer.record, &call.record, call.batch, call.time, call.reverse)
+        layer.record.has_codes = needs_codes(layer.variant)
+        layer.record.is_plain = weights.has_default_equations and layer.trace is NULL
     choose_blocks(layer, call.batch)
     return scratch_bytes(layer)
 

@@ -115,7 +115,9 @@ cdef inline void run_block(Pass *layer, ptrdiff_t step, ptrdiff_t steps, bint *f
 cdef inline void start_layer(Pass *layer) noexcept nogil:
     """Set what all tiles of a pass have in common."""
     layer.tile.output = layer.tile.trace = NULL
-    layer.tile.record = layer.record
+    layer.tile.record.gates = NULL
+    if layer.record.gates is not NULL:
+        layer.tile.record = layer.record
     layer.tile.peephole = NULL
     layer.tile.steps = 1
     layer.tile.variant = layer.variant
