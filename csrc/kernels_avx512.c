@@ -117,6 +117,13 @@ static inline __attribute__((always_inline)) void transpose_f32(__m512 *rows) {
     NET(short_6, PANELS_OF(6), 6, 0)                                                                         \
     NET(short_7, PANELS_OF(7), 7, 0)                                                                         \
     NET(short_8, PANELS_OF(8), 8, 0) NET(32, 2, 0, 32) NET(2_panels, 2, 0, 0) NET(3_panels, 3, 0, 0)
+#define VEC_JOIN_HALVES(a, b) _mm512_shuffle_f32x4(a, b, 0x44)
+#define VEC_JOIN_QUARTERS(a, b, c, d)                                                                        \
+    _mm512_shuffle_f32x4(_mm512_shuffle_f32x4(a, b, 0), _mm512_shuffle_f32x4(c, d, 0), 0x88)
+#define VEC_FROM_QUARTER_1(a) _mm512_shuffle_f32x4(a, a, 0x39)
+#define VEC_FROM_QUARTER_2(a) _mm512_shuffle_f32x4(a, a, 0x4e)
+#define VEC_FROM_QUARTER_3(a) _mm512_shuffle_f32x4(a, a, 0x93)
+#define TAIL_SIZES(TAIL) TAIL(1, 1) TAIL(1, 2) TAIL(2, 1) TAIL(2, 2)
 #include "kernels_impl.h"
 
 #define ROW_TILE 6
@@ -182,6 +189,13 @@ static inline __attribute__((always_inline)) void transpose_f32(__m512 *rows) {
     NET(short_6, PANELS_OF(6), 6, 0)                                                                         \
     NET(short_7, PANELS_OF(7), 7, 0)                                                                         \
     NET(short_8, PANELS_OF(8), 8, 0) NET(3_panels, 3, 0, 0)
+#define VEC_JOIN_HALVES(a, b) _mm512_shuffle_f64x2(a, b, 0x44)
+#define VEC_JOIN_QUARTERS(a, b, c, d)                                                                        \
+    _mm512_shuffle_f64x2(_mm512_shuffle_f64x2(a, b, 0), _mm512_shuffle_f64x2(c, d, 0), 0x88)
+#define VEC_FROM_QUARTER_1(a) _mm512_shuffle_f64x2(a, a, 0x39)
+#define VEC_FROM_QUARTER_2(a) _mm512_shuffle_f64x2(a, a, 0x4e)
+#define VEC_FROM_QUARTER_3(a) _mm512_shuffle_f64x2(a, a, 0x93)
+#define TAIL_SIZES(TAIL) TAIL(2, 1) TAIL(2, 2)
 #include "kernels_impl.h"
 
 #if defined(__clang__)

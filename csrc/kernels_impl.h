@@ -23,6 +23,9 @@
  *   VEC_IN_ORDER(a): keeps what computes `a` before what follows in the program
  *   VEC_MASK, VEC_NOT_LESS(a, b) and VEC_WITHIN(low, a, high): where a comparison holds, of a NaN too
  *   VEC_DIV_WHERE(other, mask, a, b), VEC_SUB_WHERE(other, mask, a, b): a / b or a - b there, else other
+ *   TAIL_SIZES(TAIL) naming the sizes of row_tail.h, if it has a large vector, and for it
+ *   VEC_JOIN_HALVES(a, b), VEC_JOIN_QUARTERS(a, b, c, d): the first lanes of each, one after the other
+ *   VEC_FROM_QUARTER_n(a): the lanes from the quarter n on, then those before
  * and ROW_STEPS if row_steps.h, for a row of larger nets, is faster than tile after tile.
  * It includes this file once for float and once for double; all these macros are undefined at the end.
  */

@@ -176,7 +176,16 @@ static LSTM_INLINE void NAME(run_net)(const ROW_ARGUMENTS *row, const int panels
 #define PANELS_OF(HALF) ((2 * (HALF) + LANES - 1) / LANES)
 NET_SIZES(DEFINE_NET)
 
+#ifdef TAIL_SIZES
+#include "row_tail.h"
+#endif
+
 static void LSTM_MAP(DTYPE, row_net, ISA)(const ROW_ARGUMENTS *row) {
+#ifdef TAIL_SIZES
+    if (NAME(run_tail_net)(row)) {
+        return;
+    }
+#endif
 #define RUN_NET(NUMBER, PANELS, HALF, UNITS)                                                                 \
     if ((HALF) > 0 ? (row->depth + 1) / 2 == (HALF)                                                          \
                    : row->panels == (PANELS) && ((UNITS) == 0 || row->depth == (UNITS))) {                   \
