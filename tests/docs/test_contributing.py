@@ -31,7 +31,7 @@ def test_paths_are_found() -> None:
 
 def test_variables_and_options_are_known() -> None:
     variables = set(re.findall(r"LSTM_[A-Z]+", TEXT))
-    sources = [ROOT / "setup.py", TESTS / "sanitize.sh", *(ROOT / "lstm/_kernel").glob("*.pyx")]
+    sources = [ROOT / "setup.py", TESTS / "sanitize.sh", *(ROOT / "lstm/_kernel").glob("*.p[yx]*")]
     known = "".join(path.read_text(encoding="utf-8") for path in sources)
     assert {"LSTM_DEBUG", "LSTM_ISA"} <= variables
     assert all(name in known for name in variables)
