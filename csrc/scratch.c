@@ -1,7 +1,12 @@
 /* Scratch memory by thread: a block that waits for the next call, freed on request, at the thread's end and in
  * a forked child. */
-#include "scratch.h"
+#if defined(__linux__)
+#define _DEFAULT_SOURCE /* madvise */
+#include <sys/mman.h>
+#endif
+
 #include "lstm_kernels.h" /* refuses -ffast-math, as for all of the kernel */
+#include "scratch.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -95,6 +100,22 @@ int lstm_scratch_setup(void) {
     return pthread_atfork(before_fork, after_fork, begin_child) == 0 ? 0 : -1;
 }
 
+/* Large scratch memory holds weights that every step reads from end to end, which takes an entry of the TLB for
+ * each page. */
+static void ask_for_huge_pages(void *memory, size_t size) {
+#if defined(MADV_HUGEPAGE)
+    const uintptr_t page = (uintptr_t)2 << 20;
+    const uintptr_t first = ((uintptr_t)memory + page - 1) / page * page;
+    const uintptr_t end = ((uintptr_t)memory + size) / page * page;
+    if (first < end) {
+        (void)madvise((void *)first, end - first, MADV_HUGEPAGE);
+    }
+#else
+    (void)memory;
+    (void)size;
+#endif
+}
+
 void *lstm_scratch_take(size_t size) {
     place *const mine = pthread_getspecific(key);
     block_head *block = mine == NULL ? NULL : exchange(mine, NULL);
@@ -105,6 +126,9 @@ void *lstm_scratch_take(size_t size) {
             return NULL;
         }
         block->size = size;
+        if (size > LSTM_SCRATCH_KEPT) {
+            ask_for_huge_pages(block, size);
+        }
     }
     return block + 1;
 }
