@@ -31,8 +31,9 @@ enum {
     /* After a loss, as where other programs have the CPUs, calls run alone for so many times as long: all
      * losses together stay below one in so many. */
     LOSS_PAUSE = 32,
-    MOST_PAUSE = 10,     /* seconds */
-    KEPT_BYTES = 4 << 20 /* of memory between two teams */
+    SPORADIC = 4 * 1000 * 1000, /* nanoseconds since the last call */
+    MOST_PAUSE = 10,            /* seconds */
+    KEPT_BYTES = 4 << 20        /* of memory between two teams */
 };
 
 /* What a helper is told and tells: it sleeps while IDLE, and begins by making CALLED to RUNNING. */
@@ -50,6 +51,7 @@ static struct {
     int is_taken;
     int64_t retry;       /* when to try again to start a thread, after that has failed */
     int64_t alone_until; /* when to have a team again, after a loss */
+    int64_t last_call;   /* that asked for the pool */
     lstm_member_work work;
     void *job;
     void *memory;
@@ -317,12 +319,15 @@ static void start_helpers(int wanted) {
     }
 }
 
-int lstm_team_enter(int wanted) {
+int lstm_team_enter(int wanted, int is_long) {
     int members = 1;
     if (wanted < 2 || !take_pool()) {
         return members;
     }
-    if (is_stubborn || pool.alone_until == 0 || lstm_nanoseconds() >= pool.alone_until) {
+    const int64_t now = lstm_nanoseconds();
+    const int is_sporadic = !is_long && now - pool.last_call > SPORADIC;
+    pool.last_call = now;
+    if (is_stubborn || (now >= pool.alone_until && !is_sporadic)) {
         start_helpers(wanted - 1);
         members += pool.started < wanted - 1 ? pool.started : wanted - 1;
     }
@@ -389,8 +394,8 @@ void lstm_pool_setup(void) { pthread_atfork(NULL, NULL, forget); }
 
 #else
 
-int lstm_team_enter(int wanted) {
-    (void)wanted;
+int lstm_team_enter(int wanted, int is_long) {
+    (void)wanted, (void)is_long;
     return 1;
 }
 void *lstm_team_memory(size_t bytes) {

@@ -71,8 +71,9 @@ int64_t lstm_own_nanoseconds(void);
 typedef void (*lstm_member_work)(void *job, int member);
 
 /* Takes the pool for a call: how many members it can have, at most `wanted`; 1, which needs no
- * lstm_team_leave(), if another call has the pool or teams have been a loss. */
-int lstm_team_enter(int wanted);
+ * lstm_team_leave(), if another call has the pool or teams have been a loss, or if the call is not long and
+ * the last one was some time ago: other CPUs would have to fetch all it needs into cold caches. */
+int lstm_team_enter(int wanted, int is_long);
 /* Frees the memory that is kept between teams, if none is at work; how many bytes that were. */
 size_t lstm_pool_release(void);
 /* Memory for the team that was entered, until it is left; NULL if there is not enough.  It is kept for the next

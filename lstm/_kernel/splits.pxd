@@ -18,6 +18,8 @@ cdef enum:
     GRAIN_LINKS = 4
     LEAST_PARTS = 4
     MOST_PARTS = 1 << 20
+    # Grains of a call that is split also if it comes after a pause.
+    LONG_GRAINS = 32
     # Rows that share the weights of a tile: fewer are not parted.
     GROUP_ROWS = 4
 
@@ -29,6 +31,7 @@ cdef struct Task:
 
 
 cdef struct Split:
+    bint is_long
     int members
     ptrdiff_t groups
     ptrdiff_t parts
@@ -72,6 +75,11 @@ cdef inline int64_t add_work(int64_t work, int64_t row, ptrdiff_t rows) noexcept
     return most if row > (most - work) // max(1, rows) else work + row * rows
 
 
+cdef inline bint is_long_work(int64_t step_work, ptrdiff_t time) noexcept nogil:
+    """Whether so many steps are worth threads even if what they need is in no cache."""
+    return time >= LONG_GRAINS * lstm_pool_grain() // max(1, step_work)
+
+
 cdef inline ptrdiff_t row_steps(const Task *task) noexcept nogil:
     """Steps of all rows together."""
     cdef ptrdiff_t steps = 0
@@ -90,7 +98,7 @@ cdef inline Split split_of(
 
     `step_work` is that of one step of all tasks and rows.
     """
-    cdef Split split = Split(1, 1, 1)
+    cdef Split split = Split(False, 1, 1, 1)
     cdef int64_t grain = lstm_pool_grain()
     cdef int64_t track_work, steps
     step_work = max(1, step_work)
@@ -98,6 +106,7 @@ cdef inline Split split_of(
         members = <int>min(members, time // (grain // step_work))
     if members < 2:
         return split
+    split.is_long = is_long_work(step_work, time)
     split.groups = members if is_chain else (members + count - 1) // count
     split.groups = max(1, min(split.groups, batch // GROUP_ROWS))
     track_work = max(1, step_work // (count * split.groups))

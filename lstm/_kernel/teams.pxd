@@ -12,7 +12,7 @@ from .layer_weights cimport LayerWeights, lanes_of
 from .micro_kernels cimport GATE_COUNT, LSTM_CACHE_LINE, Pass, lstm_f32_pass, lstm_f64_pass
 from .passes cimport aligned, run_passes
 from .signals cimport SLICE
-from .splits cimport Split, Task, group_start, split_tasks
+from .splits cimport Split, Task, group_start, is_long_work, row_work, split_tasks
 from .thread_pool cimport (
     LSTM_TRACKS_FORKED,
     lstm_get_num_threads,
@@ -235,10 +235,11 @@ cdef inline Team *new_team(const Task *tasks, int count, bint is_chain, Split sp
 
 cdef inline int share_units(const Task *task, int members) except? -1:
     """One task by members that meet after each step; 0 if it is to be done by one thread alone."""
+    cdef bint is_long = is_long_work(row_work(task.weights), task.call.time)
     members = unit_members(task.weights, &task.call, members)
     if members > 1:
         with nogil:
-            members = lstm_team_enter(members)
+            members = lstm_team_enter(members, is_long)
     return run_units(task.weights, &task.call, members) if members > 1 else 0
 
 
@@ -254,7 +255,7 @@ cdef inline int run_team(const Task *tasks, int count, bint is_chain) except? -1
     if split.members < 2:
         return share_units(tasks, members) if count == 1 and lstm_pool_is_wish() else 0
     with nogil:
-        members = lstm_team_enter(min(split.members, lstm_pool_size()))
+        members = lstm_team_enter(min(split.members, lstm_pool_size()), split.is_long)
         if members > 1:
             split = split_tasks(tasks, count, is_chain, members)
             team = new_team(tasks, count, is_chain, split)

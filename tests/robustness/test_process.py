@@ -332,7 +332,7 @@ def run_counting(folder: Path, script: str) -> None:
     )
     done = subprocess.run(
         [sys.executable, "-c", COUNTING + script],
-        env={**os.environ, "LD_PRELOAD": str(library)},
+        env={**os.environ, "LD_PRELOAD": str(library), "LSTM_NUM_THREADS": "1"},  # counts are of a thread
         capture_output=True,
         text=True,
         check=False,

@@ -296,3 +296,29 @@ def test_threads_sleep_between_calls(shape: tuple[int, int]) -> None:
     with every_call_shared(1 << 20), threads(2):
         net.forward_sequence(X)
         assert idle_time(lambda: net.forward_sequence(X)) < 0.1
+
+
+def cpu_time(call: Callable[[], Any], calls: int = 20) -> float:
+    """CPU time of all threads, seconds a call, at one call every 10 ms."""
+    start = time.process_time()
+    for _ in range(calls):
+        call()
+        time.sleep(0.01)
+    return (time.process_time() - start) / calls
+
+
+@pytest.mark.parametrize("shape", [(16, 60), (32, 200), (1, 500)])
+def test_a_call_now_and_then_costs_little_more_cpu_time(shape: tuple[int, int]) -> None:
+    net = LSTM(64, 64, num_layers=2, dtype=np.float32, init="pytorch", rng=0)
+    X = np.zeros((*shape, 64), np.float32)
+    ratios = []
+    for _ in range(5):
+        times = []
+        for count in (1, 2):
+            with threads(count):
+                net.forward_sequence(X)
+                times.append(cpu_time(lambda: net.forward_sequence(X)))
+        ratios.append(times[1] / times[0])
+        if min(ratios) < 1.2:
+            break
+    assert min(ratios) < 1.2, ratios
