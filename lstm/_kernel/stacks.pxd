@@ -4,6 +4,7 @@
 # Each function returns None, having done nothing, where a call is none of these.
 cimport numpy as cnp
 from libc.stdint cimport int64_t
+from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
 from .arrays cimport (
@@ -32,8 +33,8 @@ from .call cimport (
 )
 from .layer_weights cimport LayerWeights
 from .micro_kernels cimport LSTM_CACHE_LINE
-from .splits cimport add_work, row_work, split_of
-from .teams cimport run_call
+from .splits cimport Task, add_work, row_work, split_of
+from .teams cimport run_call, run_team
 from .thread_pool cimport lstm_get_num_threads
 
 cdef enum:
@@ -94,18 +95,19 @@ cdef inline bint is_shared_stack(const Stack *stack, const Call *whole) noexcept
 
 
 cdef inline bint is_long_stack(const Stack *stack, const Call *whole) noexcept nogil:
-    """Whether a sequence of several layers takes much memory or time, or is shared by threads."""
+    """Whether a sequence of several layers takes much memory or time."""
     cdef const LayerWeights *weights = stack.weights[0]
     cdef double rows = <double>whole.batch * whole.time * stack.layers
     return stack.layers > 1 and (
-        is_shared_stack(stack, whole)
-        or <double>whole.batch * whole.time * weights.state_size * element_size(weights) > BETWEEN_BYTES
+        <double>whole.batch * whole.time * weights.state_size * element_size(weights) > BETWEEN_BYTES
         or rows * weights.hidden_size * (weights.input_size + weights.state_size) > LONG_SEQUENCE
     )
 
 
-cdef inline Call layer_call(const Stack *stack, const Call *whole, ptrdiff_t layer, char *between) noexcept:
-    """One layer's part of a call of all; from layer to layer two buffers take turns."""
+cdef inline Call layer_call(
+    const Stack *stack, const Call *whole, ptrdiff_t layer, char *between, ptrdiff_t buffers
+) noexcept:
+    """One layer's part of a call of all; from layer to layer some buffers take turns."""
     cdef const LayerWeights *weights = stack.weights[layer]
     cdef ptrdiff_t size = element_size(weights)
     cdef ptrdiff_t buffer = between_bytes(stack, whole)
@@ -114,10 +116,29 @@ cdef inline Call layer_call(const Stack *stack, const Call *whole, ptrdiff_t lay
     call.h = <char *>whole.h + layer * whole.batch * features * size
     call.C = <char *>whole.C + layer * whole.batch * weights.hidden_size * size
     if layer > 0:
-        call.X = Rows(between + (layer - 1) % 2 * buffer, whole.time * features, features)
+        call.X = Rows(between + (layer - 1) % buffers * buffer, whole.time * features, features)
     if layer + 1 < stack.layers:
-        call.Y = Rows(between + layer % 2 * buffer, whole.time * features, features)
+        call.Y = Rows(between + layer % buffers * buffer, whole.time * features, features)
     return call
+
+
+cdef inline int share_stack(const Stack *stack, const Call *whole) except? -1:
+    """A sequence of several layers by several threads; 0 if it is to be done by one."""
+    cdef Task tasks[MOST_LAYERS]
+    cdef ptrdiff_t layer
+    cdef int status
+    # Not the thread's scratch memory: at the interpreter's exit helpers may outlive the calling thread.
+    cdef char *memory = <char *>malloc((stack.layers - 1) * between_bytes(stack, whole))
+    if memory is NULL:
+        return 0
+    for layer in range(stack.layers):
+        tasks[layer].weights = stack.weights[layer]
+        tasks[layer].call = layer_call(stack, whole, layer, memory, stack.layers)
+    try:
+        status = run_team(tasks, <int>stack.layers, True)
+    finally:
+        free(memory)
+    return status
 
 
 cdef inline int run_stack(const Stack *stack, Call *whole) except -1:
@@ -129,15 +150,17 @@ cdef inline int run_stack(const Stack *stack, Call *whole) except -1:
     cdef Call call
     if stack.layers == 1:
         return run_call(stack.weights[0], whole, NULL)
+    if is_shared_stack(stack, whole) and share_stack(stack, whole) > 0:
+        return 0
     for layer in range(stack.layers):
-        call = layer_call(stack, whole, layer, NULL)
+        call = layer_call(stack, whole, layer, NULL, 2)
         size = max(size, call_bytes(stack.weights[layer], &call))
     memory = <char *>lstm_scratch_take(buffers + size)
     if memory is NULL:
         no_memory(stack.weights[0], whole.batch)
     try:
         for layer in range(stack.layers):
-            call = layer_call(stack, whole, layer, memory)
+            call = layer_call(stack, whole, layer, memory, 2)
             run_alone(stack.weights[layer], &call, memory + buffers)
     finally:
         lstm_scratch_give(memory)
