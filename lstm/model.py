@@ -5,7 +5,7 @@ Shapes: B batch, T time, I input, H hidden, O features of h (proj_size or H), L 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal, Self, overload
 
 import numpy as np
@@ -448,6 +448,100 @@ class LSTM(Conversions):
             out[...] = Y.reshape(out.shape)
         Y = out if out is not None else Y[0] if batch is None else Y
         return (Y, given.returned()) if return_state else Y
+
+    @overload
+    def forward_sequences(
+        self,
+        rows: Iterable[ArrayLike],
+        h0: ArrayLike | None = ...,
+        C0: ArrayLike | None = ...,
+        *,
+        last: Literal[False] = ...,
+        return_state: Literal[False] = ...,
+    ) -> list[np.ndarray]: ...
+    @overload
+    def forward_sequences(
+        self,
+        rows: Iterable[ArrayLike],
+        h0: ArrayLike | None = ...,
+        C0: ArrayLike | None = ...,
+        *,
+        last: Literal[True],
+        return_state: Literal[False] = ...,
+    ) -> np.ndarray: ...
+    @overload
+    def forward_sequences(
+        self,
+        rows: Iterable[ArrayLike],
+        h0: ArrayLike | None = ...,
+        C0: ArrayLike | None = ...,
+        *,
+        last: Literal[False] = ...,
+        return_state: Literal[True],
+    ) -> tuple[list[np.ndarray], States]: ...
+    @overload
+    def forward_sequences(
+        self,
+        rows: Iterable[ArrayLike],
+        h0: ArrayLike | None = ...,
+        C0: ArrayLike | None = ...,
+        *,
+        last: Literal[True],
+        return_state: Literal[True],
+    ) -> tuple[np.ndarray, States]: ...
+    def forward_sequences(
+        self,
+        rows: Iterable[ArrayLike],
+        h0: ArrayLike | None = None,
+        C0: ArrayLike | None = None,
+        *,
+        last: bool = False,
+        return_state: bool = False,
+    ) -> list[np.ndarray] | np.ndarray | tuple[list[np.ndarray] | np.ndarray, States]:
+        """Compute all time steps of many sequences of different lengths, which nobody has to pad.
+
+        Rows of like lengths run as one batch, and one batch at a time is padded, whatever their order.
+
+        Parameters
+        ----------
+        rows : list of array_like
+            N sequences, (T_n, I) each; T_n may be 0.
+        h0, C0 : array_like, optional
+            As for `forward_sequence` with a batch of N rows: (L D, N, O) and (L D, N, H).
+        last : bool
+            Whether to return the last h of every row alone, which takes no memory for all the others.
+        return_state : bool
+            Whether to return the last states too.
+
+        Returns
+        -------
+        Ys : list of numpy.ndarray
+            h of every step, (T_n, D O) each, in the order of `rows` and with the bits that
+            ``forward_sequence(row)`` gives; some may be parts of one array of at most 128 rows. With `last`
+            one array (N, D O): h of the last layer after the last step computed, which of a second direction
+            and with ``reverse=True`` is the first one; of a row of no steps the h given.
+        (h_n, C_n) : tuple of numpy.ndarray
+            With `return_state`: the states after the last steps, as `forward_sequence` returns them.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As for `forward_sequence`, before anything is computed; the message has the row's number.
+
+        Examples
+        --------
+        >>> net = LSTM(3, 5, rng=0)
+        >>> rows = [np.ones((4, 3)), np.ones((0, 3)), np.ones((7, 3))]
+        >>> [Y.shape for Y in net.forward_sequences(rows)]
+        [(4, 5), (0, 5), (7, 5)]
+        >>> net.forward_sequences(rows, last=True).shape
+        (3, 5)
+        """
+        net = self._net
+        arrays = states.row_inputs(rows, self.input_size)
+        given = states.initial_states(net.architecture, net.dtype, ("h0", "C0"), (h0, C0), len(arrays))
+        outputs = net.run_rows(arrays, given.h, given.C, last)
+        return (outputs, given.returned()) if return_state else outputs
 
     def trace(
         self,

@@ -13,7 +13,7 @@ from typing import Any, Self
 import numpy as np
 
 from .. import _kernel
-from . import dropout, recording, sequence
+from . import dropout, ragged, recording, sequence
 from .architecture import Architecture
 from .checks import cast
 from .packing import PackedWeights, pack, unpack
@@ -137,6 +137,21 @@ class Net:
         `lengths` (B,) of intp and `mask` (B, T) of bool: which steps count, or None.
         """
         sequence.run(self.cells, self.architecture, self.dtype, X, h, C, Y, lengths, mask)
+
+    def run_rows(
+        self,
+        rows: Sequence[np.ndarray],
+        h: np.ndarray,
+        C: np.ndarray,
+        last: bool,
+    ) -> list[np.ndarray] | np.ndarray:
+        """Rows (T_n, I) of any real dtype, h (L D, N, O), C (L D, N, H) in and out: N of (T_n, D O).
+
+        With `last` (N, D O) instead: h after the last step of every row.
+        """
+        cells = self.cells  # other threads may replace them meanwhile
+        outputs = ragged.run(cells, self.architecture, self.dtype, rows, h, C, not last)
+        return ragged.last_outputs(cells, self.architecture, h) if last else outputs
 
     def trace(
         self,

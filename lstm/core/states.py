@@ -5,7 +5,7 @@ Shapes: B batch, T time, I input, H hidden, O features of h, L layers, D directi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -45,6 +45,7 @@ def sequence_input(X: ArrayLike, size: int) -> Input:
             "X is a PackedSequence, but must be an array; use X, lengths = "
             "torch.nn.utils.rnn.pad_packed_sequence(packed, batch_first=True), then lengths=lengths"
         )
+    check_regular(X)
     array = real_array("X", X)
     if array.ndim not in (2, 3):
         raise ValueError(f"X has shape {array.shape}, but must be (time, {size}) or (batch, time, {size})")
@@ -54,6 +55,55 @@ def sequence_input(X: ArrayLike, size: int) -> Input:
             f"input_size={size} (X.shape is {array.shape})"
         )
     return Input(array[np.newaxis], None) if array.ndim == 2 else Input(array, array.shape[0])
+
+
+def check_regular(X: Any) -> None:
+    """ValueError if X is rows (T_n, I) of different lengths; other checks find the rest."""
+    is_object = isinstance(X, np.ndarray) and X.dtype == np.object_ and X.ndim == 1
+    if not (is_object or isinstance(X, list | tuple)):
+        return
+    try:
+        lengths = {len(row) for row in X}
+        is_ragged = len(lengths) > 1 and all(np.ndim(row) == 2 for row in X)
+    except (TypeError, ValueError, RuntimeError):  # no rows, or ragged ones
+        return
+    if is_ragged or (is_object and lengths):
+        raise ValueError(
+            f"X is rows of different lengths, from {min(lengths)} to {max(lengths)} steps, but must be one "
+            "array; use net.forward_sequences(X), or pad the rows and give lengths="
+        )
+
+
+def row_inputs(rows: Any, size: int) -> list[np.ndarray]:
+    """Rows (T_n, I), of any real dtype each."""
+    if isinstance(rows, str | bytes | dict | set | frozenset) or not isinstance(rows, Iterable):
+        raise TypeError(f"rows is a {type(rows).__name__}, but must be a list of arrays (time, {size})")
+    if isinstance(rows, np.ma.MaskedArray):
+        raise TypeError("rows is a masked array, whose mask would be lost; fill it first")
+    if isinstance(rows, np.ndarray) and rows.dtype != np.object_ and rows.ndim == 2:
+        raise ValueError(
+            f"rows has shape {rows.shape}, but must be a list of arrays (time, {size}); for a single "
+            "sequence use forward_sequence"
+        )
+    return [
+        row
+        if type(row) is np.ndarray and row.dtype.kind == "f" and row.ndim == 2 and row.shape[1] == size
+        else _row_input(f"rows[{number}]", row, size)
+        for number, row in enumerate(rows)
+    ]
+
+
+def _row_input(name: str, row: Any, size: int) -> np.ndarray:
+    """A row (T_n, I) of any real dtype."""
+    array = real_array(name, row)
+    if array.ndim != 2:
+        raise ValueError(f"{name} has shape {array.shape}, but must be (time, {size})")
+    if array.shape[1] != size:
+        raise ValueError(
+            f"{name} has {array.shape[1]} features a step, but this LSTM takes "
+            f"input_size={size} ({name}.shape is {array.shape})"
+        )
+    return array
 
 
 def stream_input(name: str, value: ArrayLike, batch: int | None, size: int) -> np.ndarray:
