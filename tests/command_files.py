@@ -121,11 +121,15 @@ def several(folder: Path, ending: str) -> tuple[Path, dict[str, LSTM]]:
     rng = np.random.default_rng(7)
     nets = {"encoder": random_net(rng, 3, 5, np.float32), "decoder": random_net(rng, 4, 2, np.float32)}
     path = folder / f"both.{ending}"
-    if ending == "safetensors":
-        from safetensors.numpy import save_file
-
+    if ending in ("npz", "safetensors"):
         tensors = {f"{p}.{name}": a for p, net in nets.items() for name, a in net.state_dict().items()}
-        save_file({**tensors, "head.weight": np.ones((2, 2), np.float32)}, path)
+        tensors["head.weight"] = np.ones((2, 2), np.float32)
+        if ending == "npz":
+            np.savez(path, **tensors)  # type: ignore[arg-type]
+        else:
+            from safetensors.numpy import save_file
+
+            save_file(tensors, path)
         return path, nets
     import onnx
     import onnx.compose
@@ -139,7 +143,7 @@ def several(folder: Path, ending: str) -> tuple[Path, dict[str, LSTM]]:
     return path, {f"{name}/lstm_0": net for name, net in nets.items()}
 
 
-PICKED_BY = {"safetensors": "prefix", "onnx": "node"}
+PICKED_BY = {"npz": "prefix", "safetensors": "prefix", "onnx": "node"}
 
 
 def spoil(path: Path, node: str) -> None:

@@ -108,13 +108,20 @@ ONNX = Format(
     has_notes=True,
 )
 FORMATS = (
-    Format("npz", (".npz",), is_written=True, other_options=("prefix", *UNTOLD)),
+    Format(
+        "npz",
+        (".npz",),
+        is_written=True,
+        picked_by="prefix",
+        pick_help="the start of its names in an .npz file of a larger model",
+        other_options=UNTOLD,
+    ),
     Format(
         "safetensors",
         (".safetensors",),
         is_written=True,
         picked_by="prefix",
-        pick_help="the start of its names in a .safetensors or .npz file",
+        pick_help="the same in a .safetensors file",
         other_options=UNTOLD,
     ),
     ONNX,

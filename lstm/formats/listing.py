@@ -31,9 +31,9 @@ def picks(path: str | os.PathLike[str], **options: Any) -> list[Pick]:
     file_format = format_of(path)
     if file_format.picked_by is None:
         return [Pick(None)]
-    names = file_format.names(
-        path, **{name: options[name] for name in options if name not in (*UNTOLD, "initial_states")}
-    )
+    # Options that do not apply raise when the net is loaded.
+    applying = set(file_format.options) - {*UNTOLD, "initial_states"}
+    names = file_format.names(path, **{name: options[name] for name in options if name in applying})
     values = _unique(names) if file_format.is_ordered else [own[0] for _, own in names]
     each = [Pick(file_format.picked_by, value) for value in values]
     return [Pick(None), *each] if len(each) != 1 and file_format.is_ordered else each or [Pick(None)]

@@ -15,7 +15,8 @@ from ..core.weights import Parts
 from . import candidates, lstm_entry
 from .errors import FormatError
 from .lstm_entry import ENTRY
-from .numpy_files import read_arrays, write_arrays
+from .numpy_files import read_arrays, read_shapes, write_arrays
+from .option_names import option
 
 
 def read(path: str | os.PathLike[str], prefix: str | None = None, **options: Any) -> Parts:
@@ -25,9 +26,17 @@ def read(path: str | os.PathLike[str], prefix: str | None = None, **options: Any
     """
     if prefix is not None:
         return _picked(os.fspath(path), prefix, options)
-    arrays = read_arrays(path, is_entry, f"is none of a state dict's, such as weight_ih_l0, nor {ENTRY!r}")
+    arrays = read_arrays(path, is_entry, lambda: _advice(path))
     entry = _entry(path, arrays.pop(ENTRY, None))
     return lstm_entry.parts(os.fspath(path), arrays, entry, options)
+
+
+def _advice(path: str | os.PathLike[str]) -> str:
+    """What an error says of an entry that is not of a net alone."""
+    listed = ", ".join(repr(own[0]) for _, own in names(path)[:10])
+    return f"is none of a state dict's, such as weight_ih_l0, nor {ENTRY!r}" + (
+        f"; pick an LSTM of this larger model by {option('prefix')}: there are {listed}" if listed else ""
+    )
 
 
 def _picked(name: str, prefix: str, options: dict[str, Any]) -> Parts:
@@ -39,6 +48,15 @@ def _picked(name: str, prefix: str, options: dict[str, Any]) -> Parts:
     except ValueError as error:
         raise FormatError(f"{name}: {error}") from error
     return lstm_entry.parts(name, {own: arrays[full] for own, full in names.items()}, entry, options)
+
+
+def names(path: str | os.PathLike[str]) -> list[tuple[int, tuple[str, ...]]]:
+    """Number and prefix of every LSTM of a larger model's file; none of the file of a net alone."""
+    shapes = read_shapes(path)
+    if all(map(is_entry, shapes)):
+        return []
+    prefixes = sorted(prefix.removesuffix(".") for prefix in candidates.prefixes(shapes))
+    return [(number, (prefix,)) for number, prefix in enumerate(prefixes)]
 
 
 def tensors(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:

@@ -38,7 +38,9 @@ def write_arrays(file: io.BufferedWriter, arrays: dict[str, np.ndarray]) -> None
 
 
 def read_arrays(
-    path: str | os.PathLike[str], is_known: Callable[[str], bool] | None = None, otherwise: str = ""
+    path: str | os.PathLike[str],
+    is_known: Callable[[str], bool] | None = None,
+    otherwise: Callable[[], str] = str,
 ) -> dict[str, np.ndarray]:
     """Every array of an .npz file by name; FormatError if one is damaged or unsuitable.
 
@@ -50,20 +52,40 @@ def read_arrays(
         bound = budget if is_known is None else pruned_budget
         left = bound(os.fstat(file.fileno()).st_size)
         with opened(name, file, ".npz") as archive:
-            entries = checked_entries(name, archive.infolist())
+            entries = _array_entries(name, archive)
             for key in entries:
-                where = f"{name}: entry {key.removesuffix('.npy')!r:.{LONGEST_SHOWN}}"
-                if not key.endswith(".npy"):
-                    raise FormatError(f"{where} is no .npy array")
-                if is_known is not None and not is_known(key.removesuffix(".npy")):
-                    raise FormatError(f"{where} {otherwise}")
+                if is_known is not None and not is_known(key):
+                    raise FormatError(f"{_where(name, key)} {otherwise()}")
             arrays = {}
             for key, entry in entries.items():
-                where = f"{name}: entry {key.removesuffix('.npy')!r:.{LONGEST_SHOWN}}"
-                array = _read_array(where, archive, entry, left)
-                left -= array.nbytes
-                arrays[key.removesuffix(".npy")] = array
+                arrays[key] = _read_array(_where(name, key), archive, entry, left)
+                left -= arrays[key].nbytes
             return arrays
+
+
+def read_shapes(path: str | os.PathLike[str]) -> dict[str, tuple[int, ...]]:
+    """The shape of every array of an .npz file by name, as its header claims; no values are read."""
+    name = os.fspath(path)
+    shapes = {}
+    with BoundedReader(open_plain(name)) as file, opened(name, file, ".npz") as archive:
+        for key, entry in _array_entries(name, archive).items():
+            with archive.open(entry) as content:
+                shapes[key] = read_header(_where(name, key), content.read(LONGEST_HEADER))[0]
+    return shapes
+
+
+def _array_entries(name: str, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
+    """The entries of an .npz file by the names of their arrays; FormatError if one is no array."""
+    entries = checked_entries(name, archive.infolist())
+    for key in entries:
+        if not key.endswith(".npy"):
+            raise FormatError(f"{_where(name, key)} is no .npy array")
+    return {key.removesuffix(".npy"): entry for key, entry in entries.items()}
+
+
+def _where(name: str, key: str) -> str:
+    """How an error names an entry."""
+    return f"{name}: entry {key.removesuffix('.npy')!r:.{LONGEST_SHOWN}}"
 
 
 def _read_array(where: str, archive: zipfile.ZipFile, entry: zipfile.ZipInfo, left: int) -> np.ndarray:

@@ -65,6 +65,7 @@ def test_a_model_is_told(
     # The states of an .onnx file are inputs of the model.
     assert len(found["notes"]) == 2 * (ending == "onnx")
     assert found["error"] is None
+    assert found["option"] is None or ending != "npz"
     told = found["lstm"]
     assert told.keys() == LSTM_KEYS
     for name in OPTIONS[:-1]:
@@ -113,6 +114,30 @@ def test_every_lstm_of_a_file_is_told(
     status, report = run_json(capsys, "info", path)
     assert (len(report["lstms"]), report["more"]) == (1, 1)
     assert run(capsys, "info", path)[1].splitlines()[-1] == "and 1 more"
+
+
+@pytest.mark.parametrize("prefix", ["encoder.", "model.rnn."])
+def test_the_only_lstm_of_a_larger_npz_model(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, prefix: str
+) -> None:
+    """It is told with the prefix that `lstm.load` needs; without, the error names the option."""
+    net = lstm.LSTM(3, 5, num_layers=2, rng=0)
+    path = tmp_path / "model.npz"
+    arrays = {f"{prefix}{name}": array for name, array in net.state_dict().items()}
+    np.savez(path, **arrays, **{"fc.weight": np.ones((2, 5))})  # type: ignore[arg-type]
+    _, report = run_json(capsys, "info", path)
+    (one,) = report["lstms"]
+    assert (one["option"], one["value"]) == ("prefix", prefix.removesuffix("."))
+    same_net(lstm.load(path, prefix=one["value"]), net)
+    with pytest.raises(lstm.FormatError, match=r"larger model by prefix=: there are"):
+        lstm.load(path)
+    check_refusal(*run(capsys, "run", path, "X.npy", "-o", "Y.npy"), ["--prefix"])
+
+
+def test_a_larger_npz_model_without_an_lstm(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    path = tmp_path / "model.npz"
+    np.savez(path, **{"fc.weight": np.ones((2, 5)), "gru.weight_hh_l0": np.ones((15, 5))})  # type: ignore[arg-type]
+    check_refusal(*run(capsys, "info", path), ["'fc.weight'", "weight_ih_l0"])
 
 
 def test_layers_of_one_net_are_told_as_one_and_alone(
