@@ -46,3 +46,8 @@ __all__ = [
     "show_config",
     "tensors",
 ]
+
+
+def __dir__() -> list[str]:
+    """The public names alone."""
+    return sorted(__all__)

@@ -6,20 +6,21 @@ Shapes: B batch, T time, I input, H hidden, O features of h (proj_size or H), L 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal, Self, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from . import _kernel
+from . import _kernel, habits
 from .conversions import Conversions
 from .core import dropout as dropouts
 from .core import states
 from .core.activations import ActivationForm
 from .core.architecture import check
-from .core.checks import generator, is_usable, net_dtype, positive_size, real_array
+from .core.checks import generator, is_usable, net_dtype, positive_size
 from .core.net import Net
 from .core.states import States
+from .core.summary import summary
 from .core.trace import Trace
 from .core.weights import Parts, initialize
 from .layer import Layer
@@ -131,12 +132,13 @@ class LSTM(Conversions):
 
     __slots__ = ()
 
+    @habits.answered
     def __init__(
         self,
         input_size: int,
         hidden_size: int,
-        *,
         num_layers: int = 1,
+        *,
         bidirectional: bool = False,
         merge: Literal["concat", "sum", "mean", "mul"] = "concat",
         reverse: bool = False,
@@ -276,7 +278,16 @@ class LSTM(Conversions):
             )
         return Layer(self._net, 0)
 
-    def forward(self, x: ArrayLike, h_prev: ArrayLike, C_prev: ArrayLike) -> States:
+    @overload
+    def forward(self, x: ArrayLike, h_prev: ArrayLike, C_prev: ArrayLike) -> States: ...
+    @overload
+    def forward(self, x: ArrayLike, h_prev: tuple[ArrayLike, ArrayLike]) -> States: ...
+    def forward(
+        self,
+        x: ArrayLike,
+        h_prev: ArrayLike | tuple[ArrayLike, ArrayLike] | None = None,
+        C_prev: ArrayLike | None = None,
+    ) -> States:
         """Compute one time step.
 
         Parameters
@@ -285,7 +296,7 @@ class LSTM(Conversions):
             (I,), (I, 1) or, for a batch, (B, I).
         h_prev, C_prev : array_like
             (L, O) and (L, H), for a batch (L, B, O) and (L, B, H); of one layer also without the
-            first axis, or as a column.
+            first axis, or as a column. As one tuple, (h_prev, C_prev), too.
 
         Returns
         -------
@@ -297,7 +308,7 @@ class LSTM(Conversions):
         ValueError
             If a shape does not fit, or the net is bidirectional: its second direction starts at the end.
         TypeError
-            If a dtype is not real.
+            If a dtype is not real, or a state is not given.
 
         Examples
         --------
@@ -318,10 +329,9 @@ class LSTM(Conversions):
         if result is not None:
             return result
         array, batch, is_column = states.step_input(x, self.input_size)
-        previous = real_array("h_prev", h_prev), real_array("C_prev", C_prev)
-        given = states.initial_states(
-            net.architecture, net.dtype, ("h_prev", "C_prev"), previous, batch, is_column
-        )
+        if h_prev is None or (C_prev is None and not isinstance(h_prev, list | tuple)):
+            habits.refuse_missing_states()
+        given = states.step_states(net.architecture, net.dtype, (h_prev, C_prev), batch, is_column)
         net.run(array, given.h, given.C, None)
         return given.returned()
 
@@ -381,7 +391,7 @@ class LSTM(Conversions):
         h0, C0 : array_like, optional
             States before the first step, zeros where not given: (L D, O) and (L D, H), for a batch
             (L D, B, O) and (L D, B, H); for one layer and direction also without the first axis, or
-            as a column.
+            as a column. As one tuple, (h0, C0), too.
         lengths : array_like of int, optional
             Steps of every row of a batch, (B,), each from 0 to T. What is past a row's length is not read;
             outputs there are zero, the states are those of the row's last step (those given, if there is
@@ -744,6 +754,26 @@ class LSTM(Conversions):
             setattr(net, name, value)
         net._net = self._net.copy()
         return net
+
+    def summary(self) -> None:
+        """Print the layers, the shapes of their weights, and how many parameters there are.
+
+        Examples
+        --------
+        >>> LSTM(3, 5).summary()
+        LSTM(3, 5, dtype=float64)
+        (T, 3) -> (T, 5), or (B, T, 3) -> (B, T, 5)
+        layer  weight_ih  weight_hh  bias   parameters
+        l0     (20, 3)    (20, 5)    (20,)  180
+        180 parameters, 1,440 bytes
+        """
+        print(summary(self._net, type(self).__name__))
+
+    if not TYPE_CHECKING:
+
+        def __call__(self, *arguments, **options):
+            """Raise TypeError, which says what to write; a type checker sees no call at all."""
+            habits.refuse_call()
 
     def __repr__(self) -> str:
         return self._net.describe(type(self).__name__)

@@ -116,6 +116,11 @@ def _named_architecture(state: Mapping[str, Any]) -> Architecture:
     if missing or unexpected:
         problems = [f"lacks {_listed(missing)}"] if missing else []
         problems += [f"has {_listed(unexpected)}"] if unexpected else []
+        first = "weight_ih_l0"
+        prefixes = {str(name).removesuffix(f".{first}") for name in state if str(name).endswith(f".{first}")}
+        if prefixes and first not in state:
+            listed = " or ".join(f'LSTM.from_torch(state, "{prefix}")' for prefix in sorted(prefixes)[:5])
+            raise ValueError(f"the names of the state dict have a prefix; write {listed}")
         raise ValueError(
             f"the state dict {' and '.join(problems)}; a layer has weight_ih_l0, weight_hh_l0 and, where "
             "there are biases, bias_ih_l0, bias_hh_l0, a projection, weight_hr_l0, peepholes, weight_ch_l0"

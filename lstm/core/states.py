@@ -33,8 +33,9 @@ def step_input(x: ArrayLike, size: int) -> Input:
         return Input(array.reshape(1, 1, size), None, is_column=size == 1)
     if array.ndim == 2 and array.shape[1] == size:
         return Input(array[:, np.newaxis], array.shape[0])
+    hint = "; for the steps of a sequence write net.forward_sequence(X)" if array.ndim == 3 else ""
     raise ValueError(
-        f"x has shape {array.shape}, but this LSTM takes ({size},), ({size}, 1) or (batch, {size})"
+        f"x has shape {array.shape}, but this LSTM takes ({size},), ({size}, 1) or (batch, {size}){hint}"
     )
 
 
@@ -166,14 +167,14 @@ def initial_states(
     architecture: Architecture,
     dtype: np.dtype[Any],
     names: tuple[str, str],
-    values: tuple[ArrayLike | None, ArrayLike | None],
+    values: tuple[Any, Any],
     batch: int | None,
     is_column: bool = False,
 ) -> InitialStates:
     """h and C of a call, zeros for None, cast to `dtype`.
 
     A state that is not given comes back in the form of the other one; with the L D axis if neither is.
-    `is_column`: states of a batch of one are allowed too.
+    `is_column`: states of a batch of one are allowed too. Both may stand in the first value, as one tuple.
     """
     cells, rows = architecture.cells, 1 if batch is None else batch
     if values[0] is None and values[1] is None:
@@ -182,6 +183,7 @@ def initial_states(
         return InitialStates(h, C, (*front, h.shape[2]), (*front, C.shape[2]))
     sizes = (architecture.state_size, architecture.hidden_size)
     allowed = [state_shapes(cells, batch, size, is_column) for size in sizes]
+    values = _unpaired(values, allowed[0])
     checked = [
         None if value is None else check_state(name, value, shapes)
         for name, value, shapes in zip(names, values, allowed, strict=True)
@@ -197,6 +199,43 @@ def initial_states(
         default = (cells, size) if batch is None else (cells, rows, size)
         returned.append(shapes[forms[0]] if forms else default)
     return InitialStates(arrays[0], arrays[1], returned[0], returned[1])
+
+
+def step_states(
+    architecture: Architecture,
+    dtype: np.dtype[Any],
+    values: tuple[Any, Any],
+    batch: int | None,
+    is_column: bool,
+) -> InitialStates:
+    """h and C of a call of one step."""
+    if values[1] is None:
+        h_allowed = state_shapes(architecture.cells, batch, architecture.state_size, is_column)
+        values = _unpaired(values, h_allowed)
+    # None is no array: a step takes both states.
+    previous = real_array("h_prev", values[0]), real_array("C_prev", values[1])
+    try:
+        return initial_states(architecture, dtype, ("h_prev", "C_prev"), previous, batch, is_column)
+    except ValueError as error:
+        if batch is None or previous[0].ndim == 3:
+            raise
+        raise ValueError(
+            f"{error}: x of two axes is a batch of {batch} rows, a step of each; for the steps of a sequence "
+            "write net.forward_sequence(X)"
+        ) from None
+
+
+def _unpaired(values: tuple[Any, Any], h_allowed: Sequence[Shape]) -> tuple[Any, Any]:
+    """h and C, also of (h, C) in place of h; what has the shape of an h is one."""
+    first, second = values
+    if second is not None or not isinstance(first, list | tuple) or len(first) != 2:
+        return values
+    try:
+        if np.shape(first) in h_allowed:
+            return values
+    except (TypeError, ValueError, RuntimeError):
+        pass
+    return first[0], first[1]
 
 
 def row_lengths(lengths: ArrayLike | None, batch: int | None, time: int) -> np.ndarray | None:

@@ -28,6 +28,10 @@ class Trace(NamedTuple):
     C: np.ndarray
     h: np.ndarray
 
+    def __repr__(self) -> str:
+        shapes = [f"{name} {values.shape}" for name, values in zip(self._fields, self, strict=True)]
+        return f"<trace of {self.h.dtype}: {', '.join(shapes)}>"
+
 
 def trace_cells(
     cells: Cells,

@@ -24,7 +24,7 @@ FLOORS = (
     ("comparison",),
     ("gradient_check", "train", "sklearn", "dask", "torch"),
     ("model", "files"),
-    ("stream", "layer", "tape", "plot", "formats", "conversions"),
+    ("stream", "layer", "tape", "plot", "formats", "conversions", "habits"),
     ("core",),
     ("_version", "_kernel", "kernel_failure", "cpus", "threadpools", "threads", "config"),
 )
