@@ -1,25 +1,14 @@
-"""Training with NumPy alone: losses, optimizers, a linear head each to be used by itself.
+"""Training with NumPy alone: losses, optimizers, a linear head and a trainer, together or each by itself.
 
 >>> import numpy as np
 >>> from lstm import LSTM
->>> from lstm.train import Adam, LinearHead, Parameters, Squared, mean_loss
+>>> from lstm.train import Adam, LinearHead, Squared, Trainer
 >>> X = np.random.default_rng(0).standard_normal((64, 10, 1))
 >>> net = LSTM(1, 8, rng=0)
->>> head, loss, optimizer = LinearHead(net, rng=0), Squared(), Adam(0.02)
->>> parameters = Parameters(net, head)
->>> moments = optimizer.start(parameters.values)
->>> for step in range(60):
-...     tape = net.record(X)
-...     parameters.gradient[...] = 0
-...     features = head.features(tape.Y, tape.h_n)
-...     value, derivative = mean_loss(loss, head.forward(features), X.mean(axis=1))
-...     back = head.backward(
-...         features, derivative, parameters.head_weight_gradient, parameters.head_bias_gradient
-...     )
-...     g = tape.backward(**head.starts(tape, back), inputs=False, add_to=parameters.net_gradients)
-...     optimizer.update(parameters.values, parameters.gradient, moments, step)
-...     parameters.store()
->>> value < 0.01
+>>> trainer = Trainer(net, LinearHead(net, rng=0), Squared(), Adam(0.02), rng=0)
+>>> trainer = trainer.fit(X, X.mean(axis=1), epochs=30, progress=False)
+>>> first, last = trainer.history.epoch_loss[[0, -1]]
+>>> bool(last < 0.1 * first)
 True
 """
 
@@ -28,11 +17,15 @@ from .heads import LinearHead
 from .losses import CrossEntropy, Huber, Loss, Quantile, Squared, mean_loss
 from .optimizers import SGD, Adam, Optimizer, clip_norm
 from .parameters import Parameters
+from .records import History
+from .trainer import DivergedError, Trainer
 
 __all__ = [
     "SGD",
     "Adam",
     "CrossEntropy",
+    "DivergedError",
+    "History",
     "Huber",
     "LinearHead",
     "Loss",
@@ -40,6 +33,7 @@ __all__ = [
     "Parameters",
     "Quantile",
     "Squared",
+    "Trainer",
     "clip_norm",
     "mean_loss",
     "step_weights",
