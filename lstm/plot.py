@@ -155,6 +155,93 @@ def gradients(source: Tape | Gradients, *, row: int | None = None, axes: Any = N
     return axes
 
 
+def learning(trainer: Any, *, axes: Any = None) -> Any:
+    """Draw how a training run went: loss, validation loss and learning rate over the steps.
+
+    Parameters
+    ----------
+    trainer : lstm.train.Trainer
+        Or anything with such a `history`.
+    axes : sequence of matplotlib.axes.Axes, optional
+        Where to draw, two of them. By default a new figure's.
+
+    Returns
+    -------
+    numpy.ndarray
+        The two Axes: the losses, on a logarithmic scale, with a mark at the best epoch, and the learning
+        rate.
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is not installed.
+    TypeError, ValueError
+        If there is no history, or no step in it, or the number of axes does not fit.
+
+    Examples
+    --------
+    >>> import matplotlib
+    >>> matplotlib.use("Agg")
+    >>> import numpy as np
+    >>> import lstm.plot
+    >>> from lstm.train import Adam, LinearHead, Squared, Trainer
+    >>> X = np.random.default_rng(0).standard_normal((64, 10, 1))
+    >>> net = lstm.LSTM(1, 8, rng=0)
+    >>> trainer = Trainer(net, LinearHead(net, rng=0), Squared(), Adam(0.02), rng=0)
+    >>> trainer = trainer.fit(X, X.mean(axis=1), epochs=3, progress=False)
+    >>> len(lstm.plot.learning(trainer))
+    2
+    """
+    history = getattr(trainer, "history", None)
+    if history is None:
+        raise TypeError(f"trainer is a {type(trainer).__name__}, but must be a Trainer, with a history")
+    if len(history.loss) == 0:
+        raise ValueError("the trainer has done no step: there is nothing to draw")
+    plt = _pyplot()
+    if axes is None:
+        ratios = {"height_ratios": [3, 1]}
+        _, axes = plt.subplots(2, 1, sharex=True, figsize=(9, 5), layout="constrained", gridspec_kw=ratios)
+    axes = np.asarray(axes, dtype=object).ravel()
+    if len(axes) != 2:
+        raise ValueError(f"axes has {len(axes)} Axes, but there are 2 pictures to draw")
+    _draw_losses(axes[0], history)
+    steps = np.arange(1, len(history.loss) + 1)
+    axes[1].plot(steps, history.learning_rate, drawstyle="steps-mid", color="0.3")
+    axes[1].set_ylabel("learning rate")
+    axes[1].set_xlabel("training step")
+    axes[1].set_ylim(bottom=0)
+    return axes
+
+
+def _draw_losses(ax: Any, history: Any) -> None:
+    """Losses of steps and epochs; what is not above zero leaves a gap on the logarithmic scale."""
+
+    def shown(values: np.ndarray) -> np.ndarray:
+        return np.where(values > 0, values, np.nan)
+
+    steps = np.arange(1, len(history.loss) + 1)
+    ax.semilogy(steps, shown(history.loss), color="0.75", linewidth=0.7, label="batch")
+    has_validation = bool(np.isfinite(history.validation_loss).any())
+    lines = [("epoch", history.epoch_loss, "C0"), ("validation", history.validation_loss, "C1")]
+    for label, values, color in lines[: 1 + has_validation]:
+        ax.semilogy(history.epoch_end, shown(values), ".-", color=color, label=label)
+    judged = lines[has_validation]
+    if len(judged[1]):
+        best = int(np.nanargmin(judged[1]))
+        ax.plot(
+            history.epoch_end[best],
+            judged[1][best],
+            "o",
+            markersize=9,
+            color=judged[2],
+            fillstyle="none",
+            label=f"best: epoch {best + 1}, {judged[1][best]:.4g}",
+        )
+    ax.set_ylabel("loss")
+    ax.grid(alpha=0.3)
+    ax.legend(fontsize="small")
+
+
 def _norms(source: Tape | Gradients, row: int | None) -> Norms:
     """Norms to draw, (L D, T) each."""
     if not isinstance(source, Tape | Gradients):

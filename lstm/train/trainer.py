@@ -430,6 +430,7 @@ class Trainer:
         OSError
             If the file cannot be written.
         """
+        self._put_back()
         _saving().save(self, self._state, self._records, path)
 
     @classmethod

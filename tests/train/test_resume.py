@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support import TESTS, random_net
+from support import TESTS, assert_same_bits, random_net
 from train.runs import assert_same_run, rows_of, trainer_of
 
 import lstm
@@ -53,6 +53,9 @@ def resumed_at(steps: int, path: Path) -> Trainer:
         trainer.fit(**rows_of(), epochs=EPOCHS, progress=False)
     assert trainer.step == steps
     trainer.save(path)
+    with np.load(path, allow_pickle=False) as file:
+        for name, array in trainer.net.state_dict().items():
+            assert_same_bits(file[name], array, name)
     return Trainer.resume(path, loss=Squared())
 
 
