@@ -13,6 +13,7 @@ True
 """
 
 from .data import step_weights
+from .forecasting import Windows, forecast, windows
 from .heads import LinearHead
 from .losses import CrossEntropy, Huber, Loss, Quantile, Squared, mean_loss
 from .optimizers import SGD, Adam, Optimizer, clip_norm
@@ -34,7 +35,10 @@ __all__ = [
     "Quantile",
     "Squared",
     "Trainer",
+    "Windows",
     "clip_norm",
+    "forecast",
     "mean_loss",
     "step_weights",
+    "windows",
 ]

@@ -65,7 +65,7 @@ class Data(NamedTuple):
         steps = states.step_mask(mask, array, batch)
         shape = array.shape[:2] if head.every_step else array.shape[:1]
         targets = loss.targets(y, shape, head.outputs, net.dtype)
-        counts = step_weights(array.shape[:2], rows, steps, every_step=True) > 0
+        counts = _counted(array.shape[:2], rows, steps)
         weights = step_weights(array.shape[:2], rows, steps, sample_weight, every_step=head.every_step)
         if not (weights > 0).any():
             raise ValueError("no step counts: all are masked, past their row's length, or of weight 0")
@@ -115,11 +115,8 @@ def step_weights(
     [1.0, 0.0]
     """
     batch, time = shape
-    counts = np.ones(shape, bool)
-    if (rows := states.row_lengths(lengths, batch, time)) is not None:
-        counts &= np.arange(time) < rows[:, np.newaxis]
-    if (steps := states.step_mask(mask, np.empty((batch, time, 0)), batch)) is not None:
-        counts &= steps
+    rows = states.row_lengths(lengths, batch, time)
+    counts = _counted(shape, rows, states.step_mask(mask, np.empty((batch, time, 0)), batch))
     weights = np.asarray(counts if every_step else counts.any(axis=1), np.float64)
     if sample_weight is None:
         return weights
@@ -131,6 +128,14 @@ def step_weights(
         raise ValueError("sample_weight must be finite and at least 0")
     weights *= given[:, np.newaxis] if given.ndim < weights.ndim else given
     return weights
+
+
+def _counted(shape: tuple[int, int], lengths: np.ndarray | None, mask: np.ndarray | None) -> np.ndarray:
+    """(B, T) of bool: the steps that lengths (B,) and a mask (B, T) leave; no memory if there is neither."""
+    counts: np.ndarray = np.broadcast_to(np.True_, shape)
+    if lengths is not None:
+        counts = np.arange(shape[1]) < lengths[:, np.newaxis]
+    return counts if mask is None else counts & mask
 
 
 def _check_finite(name: str, values: np.ndarray, counts: np.ndarray) -> None:
