@@ -18,13 +18,43 @@ def real_array(name: str, value: Any) -> np.ndarray:
             raise TypeError(f"{name} is a masked array, whose mask would be lost; fill it first")
         if _holds_masked_array(value):
             raise TypeError(f"{name} holds masked arrays, whose masks would be lost; fill them first")
-        try:
-            value = np.asarray(value)
-        except (ValueError, TypeError, RuntimeError) as error:
-            raise ValueError(f"{name} is not a regular array of numbers: {error}") from error
+        value = _numpy_array(name, value)
+    # bfloat16 and narrower ones, which ml_dtypes adds to NumPy.
+    if value.dtype.isbuiltin == 2 and np.can_cast(value.dtype, np.float32, "safe"):
+        return value.astype(np.float32)  # type: ignore[no-any-return]
     if value.dtype.kind not in "fiub":
-        raise TypeError(f"{name} has dtype {value.dtype}, but must have a real one, such as float32")
+        hint = "; bfloat16 that NumPy saved is X.view(ml_dtypes.bfloat16)" if value.dtype == "V2" else ""
+        raise TypeError(f"{name} has dtype {value.dtype}, but must have a real one, such as float32{hint}")
     return value  # type: ignore[no-any-return]
+
+
+def _numpy_array(name: str, value: Any) -> np.ndarray:
+    """`value` as an array of whatever dtype; of a tensor or a frame by its own methods."""
+    if (nullable := _nullable_columns(value)) is not None:
+        if bool(nullable.isna().to_numpy().any()):
+            raise ValueError(f"{name} has missing values; fill them first, such as by {name}.fillna(0)")
+        return np.asarray(value.to_numpy(dtype=np.float64))
+    try:
+        return np.asarray(value)
+    except (ValueError, TypeError, RuntimeError) as error:
+        if callable(getattr(value, "detach", None)):
+            raise ValueError(
+                f"{name} is a tensor that NumPy does not take ({error}); "
+                f"write {name}.detach().cpu().float().numpy()"
+            ) from error
+        raise ValueError(f"{name} is not a regular array of numbers: {error}") from error
+
+
+def _nullable_columns(value: Any) -> Any:
+    """The columns that may lack values of a frame or series of pandas that holds numbers alone; else None."""
+    if not (callable(getattr(value, "to_numpy", None)) and hasattr(value, "iloc")):
+        return None
+    is_series = hasattr(value, "dtype")
+    dtypes = [value.dtype] if is_series else list(value.dtypes)
+    columns = [k for k, one in enumerate(dtypes) if not isinstance(one, np.dtype)]
+    if not columns or not all(getattr(one, "kind", "O") in "fiub" for one in dtypes):
+        return None
+    return value if is_series else value.iloc[:, columns]
 
 
 def _holds_masked_array(value: Any, depth: int = 3) -> bool:
