@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Self
-
-from numpy.typing import DTypeLike
 
 from .core.checks import net_dtype
 from .core.net import Net
 from .core.state_dict import from_state_dict
+from .core.typing import ActivationForm, FloatDType
 from .core.weights import Parts
 
 
@@ -54,8 +53,8 @@ class Conversions:
         cell_clip: float | None = None,
         proj_clip: float | None = None,
         input_forget: bool = False,
-        activations: Any = None,
-        dtype: DTypeLike | None = None,
+        activations: Sequence[ActivationForm] | None = None,
+        dtype: FloatDType | None = None,
         backend: Literal["native", "numpy"] = "native",
     ) -> Self:
         """Make a net from arrays under PyTorch's names; the sizes follow from names and shapes.
@@ -101,7 +100,7 @@ class Conversions:
         return cls._from_parts(parts, dtype, backend)
 
     @classmethod
-    def _from_parts(cls, parts: Parts, dtype: DTypeLike | None, backend: str) -> Self:
+    def _from_parts(cls, parts: Parts, dtype: FloatDType | None, backend: str) -> Self:
         """A net of these parts, of another dtype if one is given."""
         if dtype is not None:
             parts = parts._replace(dtype=net_dtype(dtype))
@@ -113,7 +112,7 @@ class Conversions:
         source: Any,
         prefix: str | None = None,
         *,
-        dtype: DTypeLike | None = None,
+        dtype: FloatDType | None = None,
         backend: Literal["native", "numpy"] = "native",
     ) -> Self:
         """Make a net from PyTorch's weights.
@@ -157,7 +156,7 @@ class Conversions:
         *,
         external_data: bool = False,
         initial_states: Literal["raise", "drop"] = "raise",
-        dtype: DTypeLike | None = None,
+        dtype: FloatDType | None = None,
         backend: Literal["native", "numpy"] = "native",
     ) -> Self:
         """Make a net from the LSTM nodes of an ONNX model (extra ``onnx``).
@@ -218,7 +217,7 @@ class Conversions:
         source: Any,
         layer: str | int | None = None,
         *,
-        dtype: DTypeLike | None = None,
+        dtype: FloatDType | None = None,
         backend: Literal["native", "numpy"] = "native",
     ) -> Self:
         """Make a net from a Keras layer, or from the LSTM layers of a Keras model.

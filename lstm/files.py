@@ -9,8 +9,8 @@ from typing import Literal
 import numpy as np
 
 from . import formats
-from .core.activations import ActivationForm
 from .core.net import Net
+from .core.typing import ActivationForm
 from .model import LSTM
 
 

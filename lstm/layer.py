@@ -13,10 +13,11 @@ from numpy.typing import ArrayLike
 from .core import weights
 from .core.checks import exact_array, real_array
 from .core.net import Net
+from .core.typing import ArrayProperty, Floats
 from .core.weights import Weights
 
 
-def _matrix_property(gate: str, name: str) -> property:
+def _matrix_property(gate: str, name: str) -> ArrayProperty:
     """W of one gate over [h, x], (H, O + I)."""
 
     def get(layer: Layer) -> np.ndarray:
@@ -27,7 +28,7 @@ def _matrix_property(gate: str, name: str) -> property:
         matrix = exact_array(name, value, shape, layer._net.dtype)
         layer._change(lambda own: weights.with_gate_matrix(own, gate, matrix))
 
-    return property(get, set_, doc=f"W_{gate} over [h, x]: (H, O + I). Read-only; assign to set it.")
+    return ArrayProperty(get, set_, doc=f"W_{gate} over [h, x]: (H, O + I). Read-only; assign to set it.")
 
 
 def _column(layer: Layer, name: str, value: ArrayLike) -> np.ndarray:
@@ -38,7 +39,7 @@ def _column(layer: Layer, name: str, value: ArrayLike) -> np.ndarray:
     return exact_array(name, column, (layer.hidden_size, 1), layer._net.dtype)
 
 
-def _bias_property(gate: str, name: str) -> property:
+def _bias_property(gate: str, name: str) -> ArrayProperty:
     """b of one gate, (H, 1)."""
 
     def get(layer: Layer) -> np.ndarray:
@@ -50,10 +51,10 @@ def _bias_property(gate: str, name: str) -> property:
         column = _column(layer, name, value)
         layer._change(lambda own: weights.with_gate_bias(own, gate, column))
 
-    return property(get, set_, doc=f"b_{gate}: (H, 1). Read-only; assign (H, 1) or (H,) to set it.")
+    return ArrayProperty(get, set_, doc=f"b_{gate}: (H, 1). Read-only; assign (H, 1) or (H,) to set it.")
 
 
-def _peephole_property(gate: str, name: str) -> property:
+def _peephole_property(gate: str, name: str) -> ArrayProperty:
     """p of one gate, (H, 1)."""
 
     def get(layer: Layer) -> np.ndarray:
@@ -65,7 +66,7 @@ def _peephole_property(gate: str, name: str) -> property:
         column = _column(layer, name, value)
         layer._change(lambda own: weights.with_gate_peephole(own, gate, column))
 
-    return property(get, set_, doc=f"p_{gate}: (H, 1). Read-only; assign (H, 1) or (H,) to set it.")
+    return ArrayProperty(get, set_, doc=f"p_{gate}: (H, 1). Read-only; assign (H, 1) or (H,) to set it.")
 
 
 class Layer:
@@ -128,7 +129,7 @@ class Layer:
     po = _peephole_property("o", "po")
 
     @property
-    def Whr(self) -> np.ndarray | None:
+    def Whr(self) -> Floats | None:
         """W_hr, the projection: (O, H), or None. Read-only; assign to set it."""
         projection = self._weights().projection
         if projection is not None:

@@ -5,30 +5,30 @@ Shapes: B batch, T time, I input, H hidden, O features of h (proj_size or H), L 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 import numpy as np
-from numpy.typing import ArrayLike, DTypeLike
+from numpy.typing import ArrayLike
 
 from . import _kernel, habits
 from .conversions import Conversions
 from .core import dropout as dropouts
 from .core import states
-from .core.activations import ActivationForm
 from .core.architecture import check
 from .core.checks import generator, is_usable, net_dtype, positive_size
 from .core.net import Net
 from .core.states import States
 from .core.summary import summary
 from .core.trace import Trace
+from .core.typing import ActivationForm, ArrayProperty, FloatDType, Floats
 from .core.weights import Parts, initialize
 from .layer import Layer
 from .stream import Stream
 from .tape import Tape
 
 
-def _layer_property(name: str, doc: str) -> property:
+def _layer_property(name: str, doc: str) -> ArrayProperty:
     """One array of the only layer of a one-layer, one-direction net."""
 
     def get(net: LSTM) -> np.ndarray:
@@ -37,7 +37,7 @@ def _layer_property(name: str, doc: str) -> property:
     def set_(net: LSTM, value: ArrayLike) -> None:
         setattr(net._only_layer(name), name, value)
 
-    return property(get, set_, doc=doc)
+    return ArrayProperty(get, set_, doc=doc)
 
 
 class LSTM(Conversions):
@@ -149,8 +149,8 @@ class LSTM(Conversions):
         cell_clip: float | None = None,
         proj_clip: float | None = None,
         input_forget: bool = False,
-        activations: Any = None,
-        dtype: DTypeLike = np.float64,
+        activations: Sequence[ActivationForm] | None = None,
+        dtype: FloatDType = np.float64,
         init: Literal["glorot", "pytorch", "normal"] = "glorot",
         rng: Any = None,
         backend: Literal["native", "numpy"] = "native",
@@ -346,7 +346,7 @@ class LSTM(Conversions):
         mask: ArrayLike | None = ...,
         return_state: Literal[False] = ...,
         out: np.ndarray | None = ...,
-    ) -> np.ndarray: ...
+    ) -> Floats: ...
     @overload
     def forward_sequence(
         self,
@@ -358,7 +358,7 @@ class LSTM(Conversions):
         mask: ArrayLike | None = ...,
         return_state: Literal[True],
         out: np.ndarray | None = ...,
-    ) -> tuple[np.ndarray, States]: ...
+    ) -> tuple[Floats, States]: ...
     @overload
     def forward_sequence(
         self,
@@ -370,7 +370,7 @@ class LSTM(Conversions):
         mask: ArrayLike | None = ...,
         return_state: bool,
         out: np.ndarray | None = ...,
-    ) -> np.ndarray | tuple[np.ndarray, States]: ...
+    ) -> Floats | tuple[Floats, States]: ...
     def forward_sequence(
         self,
         X: ArrayLike,
@@ -381,7 +381,7 @@ class LSTM(Conversions):
         mask: ArrayLike | None = None,
         return_state: bool = False,
         out: np.ndarray | None = None,
-    ) -> np.ndarray | tuple[np.ndarray, States]:
+    ) -> Floats | tuple[Floats, States]:
         """Compute all time steps of a sequence or of a batch of them.
 
         Parameters
@@ -468,7 +468,7 @@ class LSTM(Conversions):
         *,
         last: Literal[False] = ...,
         return_state: Literal[False] = ...,
-    ) -> list[np.ndarray]: ...
+    ) -> list[Floats]: ...
     @overload
     def forward_sequences(
         self,
@@ -478,7 +478,7 @@ class LSTM(Conversions):
         *,
         last: Literal[True],
         return_state: Literal[False] = ...,
-    ) -> np.ndarray: ...
+    ) -> Floats: ...
     @overload
     def forward_sequences(
         self,
@@ -488,7 +488,7 @@ class LSTM(Conversions):
         *,
         last: Literal[False] = ...,
         return_state: Literal[True],
-    ) -> tuple[list[np.ndarray], States]: ...
+    ) -> tuple[list[Floats], States]: ...
     @overload
     def forward_sequences(
         self,
@@ -498,7 +498,7 @@ class LSTM(Conversions):
         *,
         last: Literal[True],
         return_state: Literal[True],
-    ) -> tuple[np.ndarray, States]: ...
+    ) -> tuple[Floats, States]: ...
     def forward_sequences(
         self,
         rows: Iterable[ArrayLike],
@@ -507,7 +507,7 @@ class LSTM(Conversions):
         *,
         last: bool = False,
         return_state: bool = False,
-    ) -> list[np.ndarray] | np.ndarray | tuple[list[np.ndarray] | np.ndarray, States]:
+    ) -> list[Floats] | Floats | tuple[list[Floats] | Floats, States]:
         """Compute all time steps of many sequences of different lengths, which nobody has to pad.
 
         Rows of like lengths run as one batch, and one batch at a time is padded, whatever their order.
@@ -696,7 +696,7 @@ class LSTM(Conversions):
             raise ValueError(f"an LSTM with {which} starts at the end of a sequence, and a stream has none")
         return Stream(self._net, None if batch_size is None else positive_size("batch_size", batch_size))
 
-    def state_dict(self) -> dict[str, np.ndarray]:
+    def state_dict(self) -> dict[str, Floats]:
         """Return the weights under PyTorch's names, in its shapes and gate order.
 
         Returns

@@ -140,7 +140,7 @@ def grid(sizes: Iterable[tuple[int, int, int, int]] = GRID, dtypes: Iterable[str
     sizes = tuple(sizes)
     for dtype, (input_size, hidden_size, batch, steps) in itertools.product(dtypes, sizes):
         rng = np.random.default_rng([input_size, hidden_size, batch, steps])
-        net = LSTM(input_size, hidden_size, dtype=dtype, init="pytorch", rng=rng)
+        net = LSTM(input_size, hidden_size, dtype=np.dtype(dtype), init="pytorch", rng=rng)
         yield _random_case(net, batch, steps, rng)
 
 

@@ -188,8 +188,8 @@ def run_rows(case: Case) -> Outputs:
     for b, X in enumerate(case.X):
         Y, (h, C) = case.net.forward_sequence(X, case.h0[:, b], case.C0[:, b], return_state=True)
         rows.append((Y, h, C))
-    Y, h, C = zip(*rows, strict=True)
-    return Outputs(np.stack(Y), np.stack(h, axis=1), np.stack(C, axis=1))
+    Ys, hs, Cs = zip(*rows, strict=True)
+    return Outputs(np.stack(Ys), np.stack(hs, axis=1), np.stack(Cs, axis=1))
 
 
 WAYS: dict[str, Callable[[Case], Outputs]] = {

@@ -8,13 +8,13 @@ give arrays of any shape.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, cast
 
 import numpy as np
 
 from .checks import finite_number
+from .typing import ActivationForm, ActivationName
 
-ActivationForm: TypeAlias = str | tuple[str, float] | tuple[str, float, float]
 Function: TypeAlias = Callable[[np.ndarray, float, float], np.ndarray]
 
 
@@ -204,8 +204,9 @@ def parse(given: Any, directions: int) -> tuple[Activation, ...]:
 def form_of(activation: Activation) -> ActivationForm:
     """The form in which users see it: a name, or a tuple of it and the parameters that it has."""
     definition = ACTIVATIONS[activation.name]
+    name = cast(ActivationName, activation.name)
     if definition.alpha is None:
-        return activation.name
+        return name
     if definition.beta is None:
-        return activation.name, activation.alpha
-    return activation.name, activation.alpha, activation.beta
+        return name, activation.alpha
+    return name, activation.alpha, activation.beta

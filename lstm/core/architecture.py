@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import activations
-from .activations import DEFAULT_ACTIVATIONS, Activation, ActivationForm
+from .activations import DEFAULT_ACTIVATIONS, Activation
 from .checks import finite_number, positive_size
+from .typing import ActivationForm
 
 MERGES = ("concat", "sum", "mean", "mul")
 """How the two directions of a layer become its output: Keras's merge_mode."""

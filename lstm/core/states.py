@@ -13,9 +13,10 @@ from numpy.typing import ArrayLike
 
 from .architecture import Architecture
 from .checks import cast, real_array
+from .typing import Floats
 
 Shape: TypeAlias = tuple[int, ...]
-States: TypeAlias = tuple[np.ndarray, np.ndarray]
+States: TypeAlias = tuple[Floats, Floats]
 
 
 class Input(NamedTuple):

@@ -13,6 +13,7 @@ from . import masks, reference
 from .architecture import Architecture
 from .checks import usable_rows
 from .sequence import Cells, run_cell
+from .typing import Floats
 
 
 class Trace(NamedTuple):
@@ -21,12 +22,12 @@ class Trace(NamedTuple):
     Of h the last axis is O. Past a row's length all are zero.
     """
 
-    i: np.ndarray
-    f: np.ndarray
-    g: np.ndarray
-    o: np.ndarray
-    C: np.ndarray
-    h: np.ndarray
+    i: Floats
+    f: Floats
+    g: Floats
+    o: Floats
+    C: Floats
+    h: Floats
 
     def __repr__(self) -> str:
         shapes = [f"{name} {values.shape}" for name, values in zip(self._fields, self, strict=True)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from typing import Any, NamedTuple
 
-from ...core.activations import ActivationForm
+from ...core.typing import ActivationForm
 from ..errors import FormatWarning
 from ..option_names import option
 

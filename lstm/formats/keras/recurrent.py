@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from ...core.activations import ActivationForm
+from ...core.typing import ActivationForm
 from .layers import Cell, LayerConfig, Names, Object, Side, UnsuitableLayer, Version, class_of, config_of
 
 LARGEST = sys.float_info.max
@@ -84,7 +84,7 @@ FUNCTIONS: dict[str, ActivationForm] = {
     "tanh": "Tanh",
 }
 KERAS_2_HARD_SIGMOID: ActivationForm = ("HardSigmoid", 0.2, 0.5)
-DEFAULT_FUNCTIONS = ("Sigmoid", "Tanh")
+DEFAULT_FUNCTIONS: tuple[ActivationForm, ActivationForm] = ("Sigmoid", "Tanh")
 
 
 def is_recurrent(layer: Object) -> bool:
