@@ -15,7 +15,7 @@ from types import FrameType
 from typing import NoReturn
 
 from ._version import __version__
-from .commands import compare, convert, info, run
+from .commands import compare, convert, info, run, train
 from .commands.common import Parser, UnusableError, tell
 from .threads import using_threads
 
@@ -68,7 +68,7 @@ def _run(argv: Sequence[str] | None) -> int:
     return status
 
 
-COMMANDS = (info, run, convert, compare)
+COMMANDS = (info, run, convert, compare, train)
 
 
 @contextlib.contextmanager

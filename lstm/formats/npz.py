@@ -18,6 +18,9 @@ from .lstm_entry import ENTRY
 from .numpy_files import read_arrays, read_shapes, write_arrays
 from .option_names import option
 
+HEAD = ("head.weight", "head.bias", "head.every_step")
+"""Entries of the linear head that `lstm.train.save` writes beside a net, which is read without them."""
+
 
 def read(path: str | os.PathLike[str], prefix: str | None = None, **options: Any) -> Parts:
     """The net of a file as `write` makes it, or of a bare state dict, or the one of `prefix` among others.
@@ -26,7 +29,9 @@ def read(path: str | os.PathLike[str], prefix: str | None = None, **options: Any
     """
     if prefix is not None:
         return _picked(os.fspath(path), prefix, options)
-    arrays = read_arrays(path, is_entry, lambda: _advice(path))
+    arrays = read_arrays(path, lambda name: is_entry(name) or name in HEAD, lambda: _advice(path))
+    for name in HEAD:
+        arrays.pop(name, None)
     entry = _entry(path, arrays.pop(ENTRY, None))
     return lstm_entry.parts(os.fspath(path), arrays, entry, options)
 

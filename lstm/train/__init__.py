@@ -16,6 +16,7 @@ from .data import step_weights
 from .forecasting import Windows, forecast, windows
 from .heads import LinearHead
 from .losses import CrossEntropy, Huber, Loss, Quantile, Squared, mean_loss
+from .models import load, save
 from .optimizers import SGD, Adam, Optimizer, clip_norm
 from .parameters import Parameters
 from .records import History
@@ -38,7 +39,9 @@ __all__ = [
     "Windows",
     "clip_norm",
     "forecast",
+    "load",
     "mean_loss",
+    "save",
     "step_weights",
     "windows",
 ]

@@ -21,6 +21,7 @@ from ..formats.writing import replacing
 from ..model import LSTM
 from .heads import LinearHead
 from .losses import CrossEntropy, Huber, Loss, Quantile, Squared
+from .models import check_path
 from .optimizers import SGD, Adam, Optimizer
 from .parameters import Parameters
 from .records import Records
@@ -44,12 +45,6 @@ class Saved(NamedTuple):
     arguments: dict[str, Any]  # of Trainer
     state: State
     records: Records
-
-
-def check_path(path: str | os.PathLike[str]) -> None:
-    """ValueError if this is no name of a trainer's file."""
-    if not os.fspath(path).lower().endswith(".npz"):
-        raise ValueError(f"{os.fspath(path)} must end in .npz")
 
 
 def save(trainer: Any, state: State, records: Records, path: str | os.PathLike[str]) -> None:

@@ -20,6 +20,7 @@ from . import display
 from .data import Data
 from .heads import LinearHead
 from .losses import Loss
+from .models import check_path
 from .optimizers import Optimizer, clip_norm, positive
 from .parameters import Parameters
 from .passes import loss_and_gradient, mean_loss_of
@@ -209,7 +210,7 @@ class Trainer:
         patience = None if patience is None else positive_size("patience", patience)
         every = None if checkpoint_steps is None else positive_size("checkpoint_steps", checkpoint_steps)
         if checkpoint is not None:
-            _saving().check_path(checkpoint)
+            check_path(checkpoint)
         elif every is not None:
             raise ValueError("checkpoint_steps is given, but no checkpoint to be written")
         self._take_up(data)

@@ -190,6 +190,7 @@ def test_the_keys_are_told(capsys: pytest.CaptureFixture[str], tmp_path: Path) -
     """The page of pydoc that a help names has every key of the document."""
     saved(tmp_path)
     put(tmp_path / "X.npy", features(9, 3))
+    np.savez(tmp_path / "data.npz", X=features(20, 9, 3), y=np.arange(20.0))
     model, X = tmp_path / "net.npz", tmp_path / "X.npy"
     for arguments in (
         ["info"],
@@ -197,6 +198,7 @@ def test_the_keys_are_told(capsys: pytest.CaptureFixture[str], tmp_path: Path) -
         ["run", model, X, "-o", tmp_path / "Y.npy"],
         ["convert", model, tmp_path / "b.npz"],
         ["compare", model],
+        ["train", tmp_path / "data.npz", "-o", tmp_path / "b.npz", "--epochs", "1"],
     ):
         _, report = run_json(capsys, *arguments)
         _, out, _ = run(capsys, str(arguments[0]), "--help")
@@ -234,7 +236,7 @@ def test_the_page_runs(
     exec(code, {})
     lines = [line for block in re.findall(r"```sh\n(.*?)```", page, re.DOTALL) for line in block.splitlines()]
     commands = [shlex.split(line, comments=True) for line in lines if line.startswith("lstm ")]
-    assert {words[1] for words in commands} == {"info", "run", "convert", "compare"}
+    assert {words[1] for words in commands} == {"info", "run", "convert", "compare", "train"}
     for words in commands:
         if words[1:] == ["compare"]:
             continue  # the grid, which takes long
