@@ -14,7 +14,7 @@ from support import ROOT
 
 PAGE, SCRIPT = ROOT / "docs" / "training.md", ROOT / "examples" / "adding.py"
 pytestmark = pytest.mark.skipif(not (PAGE.exists() and SCRIPT.exists()), reason="needs the source tree")
-STEPS = "steps = 600"
+SIZES = "rows, epochs = 6400, 10"
 
 
 def blocks() -> list[str]:
@@ -23,7 +23,7 @@ def blocks() -> list[str]:
 
 def test_the_page_shows_the_example() -> None:
     assert blocks()[0] in SCRIPT.read_text("utf-8")
-    assert STEPS in blocks()[0]
+    assert SIZES in blocks()[0]
 
 
 def test_the_page_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -32,8 +32,8 @@ def test_the_page_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}
     for block in blocks():
-        exec(block.replace(STEPS, "steps = 20"), names)
-        losses = names["losses"]
+        exec(block.replace(SIZES, "rows, epochs = 96, 1"), names)
+    losses = names["losses"]
     assert len(losses) == 20
     assert np.mean(losses[-5:]) < losses[0]
 
@@ -41,7 +41,7 @@ def test_the_page_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def test_the_example_draws_its_curve(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     script, picture = tmp_path / "adding.py", tmp_path / "loss.png"
-    script.write_text(SCRIPT.read_text("utf-8").replace(STEPS, "steps = 3"), "utf-8")
+    script.write_text(SCRIPT.read_text("utf-8").replace(SIZES, "rows, epochs = 96, 2"), "utf-8")
     monkeypatch.setattr(sys, "argv", [str(script), str(picture)])
     runpy.run_path(str(script), run_name="__main__")
     assert picture.read_bytes().startswith(b"\x89PNG")
