@@ -114,6 +114,13 @@ def _threads(text: str) -> int:
     return count
 
 
+def positive_integer(text: str) -> int:
+    """What an option takes that counts something."""
+    if not (text.isascii() and text.isdecimal() and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"must be an integer of at least 1, but is {text!r}")
+    return int(text)
+
+
 def load_options(arguments: argparse.Namespace) -> dict[str, Any]:
     """What was given of the options of `lstm.load`."""
     given = {name: getattr(arguments, name) for name in PICKS if getattr(arguments, name) is not None}

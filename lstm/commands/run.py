@@ -16,6 +16,7 @@ from .common import (
     add_threads,
     check_outputs,
     load_net,
+    positive_integer,
     progress,
     read,
     write,
@@ -67,7 +68,7 @@ def add(commands: Any) -> Parser:
     parser.add_argument(
         "--block",
         metavar="N",
-        type=_positive,
+        type=positive_integer,
         help="steps in memory at a time, of all rows together (default: as many as take about 16 MB)",
     )
     add_picks(parser)
@@ -75,12 +76,6 @@ def add(commands: Any) -> Parser:
     add_json(parser)
     parser.set_defaults(run=run)
     return parser
-
-
-def _positive(text: str) -> int:
-    if not (text.isascii() and text.isdecimal() and int(text) > 0):
-        raise argparse.ArgumentTypeError(f"must be an integer of at least 1, but is {text!r}")
-    return int(text)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -13,6 +13,7 @@ from .common import (
     add_command,
     add_json,
     check_outputs,
+    positive_integer,
     read,
     write,
     write_json,
@@ -69,9 +70,11 @@ def add(commands: Any) -> Parser:
     parser = add_command(commands, "train", "a net, learned from the arrays of an .npz file", HELP, NOTES)
     parser.add_argument("data", metavar="DATA.npz", help="X, y and, if they are needed, lengths and others")
     parser.add_argument("-o", "--output", metavar="NET.npz", required=True, help="where the net is written")
-    parser.add_argument("--epochs", type=_count, default=20, metavar="N", help="in all (default: 20)")
     parser.add_argument(
-        "--patience", type=_count, metavar="N", help="stop after N epochs without a better net"
+        "--epochs", type=positive_integer, default=20, metavar="N", help="in all (default: 20)"
+    )
+    parser.add_argument(
+        "--patience", type=positive_integer, metavar="N", help="stop after N epochs without a better net"
     )
     parser.add_argument(
         "--validation", type=_fraction, default=0.1, metavar="F", help="rows kept apart (default: 0.1)"
@@ -81,9 +84,9 @@ def add(commands: Any) -> Parser:
     parser.add_argument("--png", metavar="CURVE.png", help="draw the losses (extra plot)")
     group = parser.add_argument_group("a new run")
     for name, kind, text in (
-        ("hidden", _count, "hidden units"),
-        ("layers", _count, "layers"),
-        ("batch-size", _count, "rows of a step"),
+        ("hidden", positive_integer, "hidden units"),
+        ("layers", positive_integer, "layers"),
+        ("batch-size", positive_integer, "rows of a step"),
         ("learning-rate", _above_zero, "of Adam"),
         ("clip-norm", _above_zero, "bound of the gradient's norm"),
         ("seed", _seed, "of weights and order"),
@@ -96,12 +99,6 @@ def add(commands: Any) -> Parser:
     add_json(parser)
     parser.set_defaults(run=run)
     return parser
-
-
-def _count(text: str) -> int:
-    if not (text.isascii() and text.isdecimal() and int(text) > 0):
-        raise argparse.ArgumentTypeError(f"must be an integer of at least 1, but is {text!r}")
-    return int(text)
 
 
 def _seed(text: str) -> int:
