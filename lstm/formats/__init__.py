@@ -115,6 +115,7 @@ FORMATS = (
         picked_by="prefix",
         pick_help="the start of its names in an .npz file of a larger model",
         other_options=UNTOLD,
+        has_notes=True,
     ),
     Format(
         "safetensors",

@@ -58,10 +58,18 @@ def _picked(name: str, prefix: str, options: dict[str, Any]) -> Parts:
 def names(path: str | os.PathLike[str]) -> list[tuple[int, tuple[str, ...]]]:
     """Number and prefix of every LSTM of a larger model's file; none of the file of a net alone."""
     shapes = read_shapes(path)
-    if all(map(is_entry, shapes)):
+    if all(is_entry(name) or name in HEAD for name in shapes):
         return []
     prefixes = sorted(prefix.removesuffix(".") for prefix in candidates.prefixes(shapes))
     return [(number, (prefix,)) for number, prefix in enumerate(prefixes)]
+
+
+def notes(path: str | os.PathLike[str], **options: Any) -> list[str]:
+    """What the net that `read` gives lacks of the file's model."""
+    del options
+    if not any(name in HEAD for name in read_shapes(path)):
+        return []
+    return ["a linear head, head.weight and head.bias, is left out; lstm.train.load reads both"]
 
 
 def tensors(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:

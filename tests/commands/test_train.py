@@ -183,3 +183,13 @@ def test_a_damaged_head_raises(entry: str, value: np.ndarray, tmp_path: Path) ->
     np.savez(path, **arrays)  # type: ignore[arg-type]
     with pytest.raises(FormatError, match=r"net\.npz"):
         load(path)
+
+
+def test_info_says_that_the_head_is_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    net = LSTM(2, 6, rng=0)
+    save(net, LinearHead(net, rng=0), tmp_path / "net.npz")
+    status, report = run_json(capsys, "info", tmp_path / "net.npz")
+    assert status == 0
+    assert "head.weight" in report["lstms"][0]["notes"][0]
+    net.save(tmp_path / "alone.npz")
+    assert run_json(capsys, "info", tmp_path / "alone.npz")[1]["lstms"][0]["notes"] == []
