@@ -249,8 +249,9 @@ def test_a_stream_is_as_it_was(fails: str, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr("lstm.stream.np.empty", no_result)
     if fails == "copy":
         monkeypatch.setattr(type(net.core), "run", changed)
+    # Calls that are not everyday ones; tests/threads/test_thread_manners.py has the kernel without memory.
     with pytest.raises(MemoryError):
-        stream.step([1.0, 2.0, 3.0])
+        stream.step(np.array([1.0, 2.0, 3.0], np.float16))
     with pytest.raises(MemoryError):
         stream.run([[1.0, 2.0, 3.0]])
     assert all((a == b).all() for a, b in zip(before, stream.state, strict=True))

@@ -9,17 +9,26 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 from support import assert_same_bits, on_isa
 
+import lstm
 from lstm import LSTM, _kernel
 
 AFTER = 0.1  # seconds of CPU time until the signal comes
 HEARD = 0.3  # until its handler has run, with a margin for a process that is interrupted itself
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """CPU time counts that of all threads; tests/threads has the signals of a team."""
+    lstm.set_num_threads(1)
+    yield
+    lstm.set_num_threads(None)
 
 
 class Alarm(Exception):
