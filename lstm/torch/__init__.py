@@ -1,4 +1,4 @@
-"""A drop-in for PyTorch's nn.LSTM that trains faster on a CPU (extra ``torch``).
+"""A drop-in for PyTorch's nn.LSTM on a CPU, made for training (extra ``torch``).
 
 `LSTM` takes the place of `torch.nn.LSTM`; `accelerate` puts it into a model, `restore` takes it out again.
 """
