@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
@@ -16,6 +17,7 @@ from .. import _kernel
 from . import dropout, ragged, recording, sequence
 from .architecture import Architecture
 from .checks import cast
+from .interruptible import interruptible
 from .packing import PackedWeights, pack, unpack
 from .state_dict import fitting_weights, to_state_dict
 from .trace import Trace, trace_cells
@@ -34,6 +36,11 @@ def _forget_lock() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_lock)
+
+
+def _size(stored: PackedWeights | Weights) -> int:
+    """Bytes of the two large arrays of one layer and direction."""
+    return int(stored.input.nbytes + stored.hidden.nbytes)
 
 
 class Net:
@@ -81,11 +88,14 @@ class Net:
 
     def take(self, weights: Sequence[Weights]) -> None:
         """Keep weights from elsewhere: cast to the net's dtype, and not shared with their owner."""
-        copy = self.isa is None  # packing copies anyway
-        self._store([one.map(lambda array: cast(array, self.dtype, copy=copy)) for one in weights])
+        self._store(weights, copy=self.isa is None)  # packing copies anyway
 
-    def _store(self, weights: Sequence[Weights]) -> None:
-        cells = tuple(self._stored(cell, one) for cell, one in enumerate(weights))
+    def _store(self, weights: Sequence[Weights], copy: bool = False) -> None:
+        def stored() -> sequence.Cells:
+            cast_weights = [one.map(lambda array: cast(array, self.dtype, copy=copy)) for one in weights]
+            return tuple(self._stored(cell, one) for cell, one in enumerate(cast_weights))
+
+        cells = interruptible(stored, sum(one.nbytes for one in weights))
         with _setting_weights:
             self.cells = cells
 
@@ -102,13 +112,19 @@ class Net:
         """
         with _setting_weights:
             cells = list(self.cells)
-            cells[cell] = self._stored(cell, change(self.cell_weights(cell)))
+
+            def changed() -> PackedWeights | Weights:
+                return self._stored(cell, change(self.cell_weights(cell)))
+
+            cells[cell] = interruptible(changed, _size(cells[cell]))
             self.cells = tuple(cells)
 
     def cell_weights(self, cell: int) -> Weights:
         """One layer and direction's weights as NumPy arrays; to be read only."""
         stored = self.cells[cell]
-        return unpack(stored) if isinstance(stored, PackedWeights) else stored
+        if not isinstance(stored, PackedWeights):
+            return stored
+        return interruptible(partial(unpack, stored), _size(stored))
 
     def parts(self) -> Parts:
         """What the net is made of; the arrays are to be read only."""
@@ -117,7 +133,8 @@ class Net:
 
     def state_dict(self) -> dict[str, np.ndarray]:
         """The weights under PyTorch's names, as new arrays."""
-        return to_state_dict(self.parts())
+        parts = self.parts()
+        return interruptible(partial(to_state_dict, parts), parts.nbytes)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Set all weights from arrays under PyTorch's names; ValueError if they do not fit."""

@@ -9,11 +9,13 @@ Shapes: I input, H hidden, O features of h.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from .architecture import Architecture
+from .interruptible import interruptible
 
 GATES = ("i", "f", "g", "o")
 """Order of the gates in every array of four: PyTorch's. ``g`` is the candidate, ``C`` in ``WC``."""
@@ -35,6 +37,11 @@ class Weights(NamedTuple):
     peephole: np.ndarray | None = None  # (3, H), in the order of `PEEPHOLES`
     projection: np.ndarray | None = None  # (O, H)
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all arrays."""
+        return sum(array.nbytes for array in self if array is not None)
+
     def map(self, function: Callable[[np.ndarray], np.ndarray]) -> Weights:
         """These weights with `function` applied to every array there is."""
         return Weights(*(None if array is None else function(array) for array in self))  # type: ignore[arg-type]
@@ -53,6 +60,11 @@ class Parts(NamedTuple):
     architecture: Architecture
     dtype: np.dtype[Any]  # of the net; arrays of other real dtypes are cast to it
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all arrays."""
+        return sum(one.nbytes for one in self.weights)
+
 
 def initialize(
     init: str, rng: np.random.Generator, architecture: Architecture, dtype: np.dtype[Any]
@@ -63,7 +75,12 @@ def initialize(
     weights, a forget bias of 1 (Jozefowicz et al. 2015), zero peepholes. "pytorch" draws all uniformly
     within 1/sqrt(H). "normal" draws standard normal weights and has zero biases.
     """
-    _check_memory(architecture)
+    return interruptible(partial(_draw, init, rng, architecture, dtype), _check_memory(architecture))
+
+
+def _draw(
+    init: str, rng: np.random.Generator, architecture: Architecture, dtype: np.dtype[Any]
+) -> list[Weights]:
     drawn = []
     for cell in range(architecture.cells):
         weights = _initialize_cell(init, rng, architecture, architecture.cell_input_size(cell))
@@ -73,8 +90,8 @@ def initialize(
     return drawn
 
 
-def _check_memory(architecture: Architecture) -> None:
-    """MemoryError at once, before any weights are drawn, if this machine cannot hold them in float64."""
+def _check_memory(architecture: Architecture) -> int:
+    """Bytes of all weights in float64; MemoryError before any are drawn if this machine has fewer."""
     hidden, state = architecture.hidden_size, architecture.state_size
     inputs = architecture.directions * (architecture.input_size + state)
     if architecture.num_layers > 1:
@@ -87,6 +104,7 @@ def _check_memory(architecture: Architecture) -> None:
             f"the weights of {architecture.cells} layers and directions of hidden_size={hidden} take "
             f"{size} bytes, which this machine does not have"
         ) from error
+    return size
 
 
 def _initialize_cell(

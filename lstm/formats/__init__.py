@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from importlib import import_module
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
+from ..core.interruptible import interruptible
 from ..core.weights import Parts
 from . import pickles
 from .errors import FormatError, FormatWarning, memory_errors
@@ -32,6 +34,9 @@ __all__ = [
 ]
 
 
+Read = TypeVar("Read")
+
+
 class Format(NamedTuple):
     """A format of files.
 
@@ -51,6 +56,8 @@ class Format(NamedTuple):
     is_ordered: bool = False
     other_options: tuple[str, ...] = ()
     has_notes: bool = False
+    # A warning names the caller's line, which a thread does not know. Such a module hears signals itself.
+    warns: bool = False
 
     @property
     def options(self) -> tuple[str, ...]:
@@ -60,18 +67,18 @@ class Format(NamedTuple):
     def read(self, path: str | os.PathLike[str], **options: Any) -> Parts:
         """The net of a file; FormatError if it holds none."""
         with memory_errors():
-            parts: Parts = self._module().read(path, **options)
+            parts: Parts = self._interruptible(path, partial(self._module().read, path, **options))
         return parts
 
     def write(self, parts: Parts, path: str | os.PathLike[str]) -> None:
         """Write a net to a file; what is there already is lost."""
         with memory_errors():
-            self._module().write(parts, path)
+            interruptible(partial(self._module().write, parts, path), parts.nbytes)
 
     def save(self, parts: Parts, path: str | os.PathLike[str]) -> None:
         """Write a net to a file, which takes the place of an older one once it is whole."""
-        with memory_errors(), replacing(path) as partial:
-            self.write(parts, partial)
+        with memory_errors(), replacing(path) as new:
+            self.write(parts, new)
 
     def names(self, path: str | os.PathLike[str], **options: Any) -> list[tuple[int, tuple[str, ...]]]:
         """Number and names of every LSTM of a file; one may have none, and several the same."""
@@ -87,11 +94,20 @@ class Format(NamedTuple):
     def tensors(self, path: str | os.PathLike[str], **options: Any) -> dict[str, np.ndarray]:
         """Every array of a file by name, floats not below float32."""
         with memory_errors():
-            arrays: dict[str, np.ndarray] = self._module().tensors(path, **options)
+            read = partial(self._module().tensors, path, **options)
+            arrays: dict[str, np.ndarray] = self._interruptible(path, read)
             return {
                 name: array.astype(np.float32) if array.dtype == np.float16 else array
                 for name, array in arrays.items()
             }
+
+    def _interruptible(self, path: str | os.PathLike[str], read: Callable[[], Read]) -> Read:
+        """What `read` makes of the file; signals are heard meanwhile."""
+        try:
+            size = 0 if self.warns else os.stat(path).st_size
+        except OSError:  # that `read` raises with its own words
+            size = 0
+        return interruptible(read, size)
 
     def _module(self) -> Any:
         return import_module(f".{self.module_name}", __name__)
@@ -134,6 +150,7 @@ FORMATS = (
         is_ordered=True,
         other_options=UNTOLD,
         has_notes=True,
+        warns=True,
     ),
     Format(
         "tflite",

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import functools
 import os
 import secrets
 import stat
 import zlib
 from collections.abc import Iterator
 
+from ..core.interruptible import LONG, interruptible
 from .reading import check_plain
 
 NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
@@ -130,7 +132,7 @@ def _take_over(descriptor: int, old: os.stat_result) -> None:
 def _sync(descriptor: int) -> None:
     """Wait until a file or folder is on the disk."""
     try:
-        os.fsync(descriptor)
+        interruptible(functools.partial(os.fsync, descriptor), LONG)
     except OSError as error:
         if error.errno not in UNABLE:
             raise

@@ -6,21 +6,18 @@ Shapes: B batch, T time, I input, H hidden.
 from __future__ import annotations
 
 import os
-import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
+from alarms import HEARD, delay_of
 from support import assert_same_bits, on_isa
 
 import lstm
 from lstm import LSTM, _kernel
-
-AFTER = 0.1  # seconds of CPU time until the signal comes
-HEARD = 0.3  # until its handler has run, with a margin for a process that is interrupted itself
 
 
 @pytest.fixture(autouse=True)
@@ -29,32 +26,6 @@ def one_thread() -> Iterator[None]:
     lstm.set_num_threads(1)
     yield
     lstm.set_num_threads(None)
-
-
-class Alarm(Exception):
-    """What the handler raises."""
-
-
-def alarm(*_: Any) -> None:
-    raise Alarm
-
-
-def delay_of(call: Callable[[], object], after: float = AFTER) -> float:
-    """CPU time from a signal, sent in the middle of a call, to the exception that its handler raises.
-
-    The timer counts as `process_time` does, the system's work for the process included: a call's first touch
-    of its results takes tenths of a second on a busy machine.
-    """
-    before = signal.signal(signal.SIGPROF, alarm)
-    start = time.process_time()
-    signal.setitimer(signal.ITIMER_PROF, after)
-    try:
-        with pytest.raises(Alarm):
-            call()
-        return time.process_time() - start - after
-    finally:
-        signal.setitimer(signal.ITIMER_PROF, 0)
-        signal.signal(signal.SIGPROF, before)
 
 
 def many_steps(net: LSTM, *rows: int) -> np.ndarray:

@@ -1,0 +1,39 @@
+"""How long a signal waits during a call, counted in CPU time."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+AFTER = 0.1  # seconds of CPU time until the signal comes
+HEARD = 0.3  # until its handler has run, with a margin for a process that is interrupted itself
+
+
+class Alarm(Exception):
+    """What the handler raises."""
+
+
+def alarm(*_: Any) -> None:
+    raise Alarm
+
+
+def delay_of(call: Callable[[], object], after: float = AFTER) -> float:
+    """CPU time from a signal, sent in the middle of a call, to the exception that its handler raises.
+
+    The timer counts as `process_time` does, the system's work for the process included: a call's first touch
+    of its results takes tenths of a second on a busy machine.
+    """
+    before = signal.signal(signal.SIGPROF, alarm)
+    start = time.process_time()
+    signal.setitimer(signal.ITIMER_PROF, after)
+    try:
+        with pytest.raises(Alarm):
+            call()
+        return time.process_time() - start - after
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
