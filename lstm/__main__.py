@@ -17,6 +17,7 @@ from typing import NoReturn
 from ._version import __version__
 from .commands import compare, convert, info, run, train
 from .commands.common import Parser, UnusableError, tell
+from .systems import ending_signals
 from .threads import using_threads
 
 UNUSABLE = 2
@@ -76,7 +77,7 @@ def _stopping_by_exception() -> Iterator[None]:
     """Let the signals that end a process raise SystemExit in this block, so that no partial files stay."""
     found = {}
     if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGTERM, signal.SIGHUP):
+        for number in ending_signals():
             if signal.getsignal(number) == signal.SIG_DFL:
                 found[number] = signal.signal(number, _stop)
     try:

@@ -7,6 +7,9 @@ import io
 import os
 import stat
 
+from .. import systems
+
+WITHOUT_WAITING = systems.flags("O_NONBLOCK", "O_NOCTTY")
 # What else a path may lead to, by the type of its inode.
 OTHERS = {
     stat.S_IFIFO: "a pipe",
@@ -28,7 +31,7 @@ def open_plain(path: str | os.PathLike[str]) -> io.FileIO:
 
 
 def _open(path: str, flags: int) -> int:
-    descriptor = os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)
+    descriptor = os.open(path, flags | WITHOUT_WAITING)
     try:
         check_plain(path, os.fstat(descriptor), "read")  # the path may lead elsewhere by now
     except BaseException:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import functools
 import os
 import secrets
@@ -12,12 +11,13 @@ import stat
 import zlib
 from collections.abc import Iterator
 
+from .. import systems
 from ..core.interruptible import LONG, interruptible
 from .reading import check_plain
 
-NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-# What file systems say that cannot lock a file, or wait until it is on the disk.
-UNABLE = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK)
+NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | systems.OPEN
+LEFT = os.O_RDWR | systems.OPEN | systems.flags("O_NOFOLLOW", "O_NONBLOCK")
+FOLDER = systems.OPEN | systems.flags("O_DIRECTORY")
 
 
 @contextlib.contextmanager
@@ -32,6 +32,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[str]:
     name = os.fspath(path)
     partial = target = os.path.realpath(name)
     descriptor = None
+    held = contextlib.ExitStack()  # closes the new file
     try:
         old = _old_status(target)
         _remove_left(target)
@@ -40,23 +41,25 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[str]:
                 partial = _partial_name(target)
                 # Locked for as long as it is written.
                 descriptor = os.open(partial, NEW, 0o666 if old is None else 0o600)
+                held.callback(os.close, descriptor)
                 if not _is_locked(descriptor, partial, otherwise=True):
                     # Another run has taken it for one that was left, and removed it.
-                    os.close(descriptor)
+                    held.close()
                     descriptor = None
             yield partial
             if old is not None:
                 _take_over(descriptor, old)
             _sync(descriptor)
+            _let_go(held)
             os.replace(partial, target)
         except BaseException:
             if descriptor is not None:
+                _let_go(held)
                 with contextlib.suppress(FileNotFoundError):
                     os.remove(partial)
             raise
         finally:
-            if descriptor is not None:
-                os.close(descriptor)
+            held.close()
         _sync_folder(os.path.dirname(target))
     except OSError as error:
         if error.errno is None:
@@ -65,6 +68,12 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[str]:
         if about != target and _start(target) not in about:
             raise
         raise OSError(error.errno, error.strerror, name) from None
+
+
+def _let_go(held: contextlib.ExitStack) -> None:
+    """Close a file that is about to be renamed or removed, on a system that allows neither of open ones."""
+    if not systems.IS_POSIX:
+        held.close()
 
 
 def _old_status(target: str) -> os.stat_result | None:
@@ -98,7 +107,7 @@ def _remove_left(target: str) -> None:
         return
     for partial in (os.path.join(folder, name) for name in left):
         with contextlib.suppress(OSError):
-            descriptor = os.open(partial, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            descriptor = os.open(partial, LEFT)
             try:
                 if _is_locked(descriptor, partial, otherwise=False):
                     os.remove(partial)
@@ -108,19 +117,22 @@ def _remove_left(target: str) -> None:
 
 def _is_locked(descriptor: int, path: str, otherwise: bool) -> bool:
     """Lock an open file; whether that is done and `path` still names it; `otherwise` without locks."""
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return os.path.samestat(os.fstat(descriptor), os.stat(path, follow_symlinks=False))
-    except (BlockingIOError, FileNotFoundError):
-        return False
-    except OSError as error:
-        if error.errno not in UNABLE:
-            raise
+    is_locked = systems.lock(descriptor)
+    if is_locked is None:
         return otherwise
+    try:
+        return is_locked and os.path.samestat(os.fstat(descriptor), os.stat(path, follow_symlinks=False))
+    except FileNotFoundError:
+        return False
 
 
 def _take_over(descriptor: int, old: os.stat_result) -> None:
-    """Give an open file owner and mode of the old one; where its group cannot be kept, no rights for it."""
+    """Give an open file owner and mode of the old one; where its group cannot be kept, no rights for it.
+
+    On a system without owners the folder decides about the new file.
+    """
+    if not systems.IS_POSIX:
+        return
     with contextlib.suppress(OSError):
         os.fchown(descriptor, old.st_uid, old.st_gid)
     mode = stat.S_IMODE(old.st_mode)
@@ -134,14 +146,14 @@ def _sync(descriptor: int) -> None:
     try:
         interruptible(functools.partial(os.fsync, descriptor), LONG)
     except OSError as error:
-        if error.errno not in UNABLE:
+        if error.errno not in systems.UNABLE:
             raise
 
 
 def _sync_folder(folder: str) -> None:
     try:
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except PermissionError:  # files can be made in a folder that cannot be read
+        descriptor = os.open(folder, os.O_RDONLY | FOLDER)
+    except PermissionError:  # files can be made in a folder that cannot be read; Windows opens none
         return
     try:
         _sync(descriptor)

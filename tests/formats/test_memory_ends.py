@@ -7,6 +7,7 @@ import importlib.util
 import json
 import mmap
 import os
+import resource
 import subprocess
 import sys
 import threading
@@ -168,7 +169,7 @@ def test_a_process_that_ends_below_a_low_limit(
     does: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Python, NumPy and h5py end in many ways where they get no memory."""
-    monkeypatch.setattr(hdf5.resource, "getrlimit", lambda kind: (200 << 20, hdf5.resource.RLIM_INFINITY))
+    monkeypatch.setattr(resource, "getrlimit", lambda kind: (200 << 20, resource.RLIM_INFINITY))
     with pytest.raises(MemoryError, match="for want of memory"):
         lstm.load(file_of(does, tmp_path, monkeypatch))
 

@@ -26,7 +26,7 @@ FLOORS = (
     ("model", "files"),
     ("stream", "layer", "tape", "plot", "formats", "conversions", "habits"),
     ("core",),
-    ("_version", "_kernel", "kernel_failure", "cpus", "threadpools", "threads", "config"),
+    ("_version", "_kernel", "kernel_failure", "systems", "cpus", "threadpools", "threads", "config"),
 )
 # They put the units together, and nothing imports them.
 FACES = ("__init__", "__main__")

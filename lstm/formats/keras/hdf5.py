@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -19,6 +17,7 @@ from typing import IO, Any, NamedTuple, NoReturn, Self
 
 import numpy as np
 
+from ... import systems
 from ...core import memory as memories
 from ..archive import budget
 from ..errors import FormatError
@@ -191,14 +190,19 @@ class File:
 
 def has_little_memory(size: int) -> bool:
     """Whether this process and those that it starts may have less than a file of this size can take."""
-    limits = (resource.getrlimit(kind)[0] for kind in (resource.RLIMIT_AS, resource.RLIMIT_DATA))
-    return any(resource.RLIM_INFINITY != soft < LITTLE_MEMORY + 2 * size for soft in limits)
+    limit = systems.memory_limit()
+    return limit is not None and limit < LITTLE_MEMORY + 2 * size
 
 
 def start_child(descriptor: int, size: int) -> subprocess.Popen[bytes]:
     """The process, isolated from the environment and from the folder it is started in."""
     if find_spec("h5py") is None:
         raise ImportError('.keras and .h5 files need h5py: pip install "lstm-native[keras]"')
+    if not systems.IS_POSIX:
+        raise ImportError(
+            ".keras and .h5 files are read by a process whose time the system bounds; this one does not: "
+            "load the model with Keras and pass it to LSTM.from_keras, or save the net as .npz on Linux"
+        )
     if getattr(sys, "frozen", False) or not sys.executable:
         raise ImportError(
             ".keras and .h5 files are read by a Python process of its own, which a frozen program cannot "
@@ -207,7 +211,7 @@ def start_child(descriptor: int, size: int) -> subprocess.Popen[bytes]:
     specs = [find_spec(library) for library in ("numpy", "h5py")]
     folders = [str(Path(spec.origin).parent.parent) for spec in specs if spec is not None and spec.origin]
     # If standard input or output are closed, the file may have their numbers, which the process's pipes take.
-    passed = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 3)
+    passed = systems.duplicate(descriptor)
     try:
         return subprocess.Popen(
             [sys.executable, "-I", "-S", str(CHILD), str(passed), str(size), *dict.fromkeys(folders)],

@@ -17,7 +17,6 @@ import io
 import json
 import os
 import re
-import resource
 import signal
 import sys
 from typing import Any
@@ -50,6 +49,8 @@ def limit(size: int) -> bool:
 
     Whether the bound of memory that this process was started with is lower, and stays.
     """
+    import resource  # not everywhere, and `hdf5` imports this module for its constants
+
     is_lower = False
     if sys.platform == "linux":
         with open("/proc/self/statm") as file:
@@ -76,6 +77,8 @@ def is_of_memory(error: Exception) -> bool:
 def allow_description() -> None:
     """Let the process take the memory that a model's description needs, which may be most of the file."""
     if sys.platform == "linux":
+        import resource
+
         _, most = resource.getrlimit(resource.RLIMIT_AS)
         resource.setrlimit(resource.RLIMIT_AS, (most, most))
 
