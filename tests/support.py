@@ -8,11 +8,13 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import gc
+import importlib.util
 import platform
 import sys
 import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -94,6 +96,16 @@ def random_case(
         rng.uniform(-1, 1, (batch, hidden_size)).astype(dtype),
         rng.standard_normal((batch, hidden_size)).astype(dtype),
     )
+
+
+def load_script(path: Path) -> ModuleType:
+    """A program of the repository as a module; its main does not run."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def peak_of(call: Callable[[], Any]) -> int:

@@ -1,7 +1,9 @@
-"""The Python in the README runs as it stands: its block, and the examples of its table."""
+"""The Python of README.md and of the pages of docs/ runs as shown, with the output that is shown."""
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import re
 import shutil
@@ -14,33 +16,47 @@ from support import DATA, ROOT
 
 import lstm
 
-
-@pytest.mark.skipif(not (ROOT / "README.md").exists(), reason="needs the source tree")
-def test_the_readmes_python_runs() -> None:
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
-    assert blocks
-    for block in blocks:
-        names: dict[str, np.ndarray] = {}
-        exec(block, names)
-        assert names["h"].shape == names["C"].shape == (5, 1)
-        assert names["Y"].shape == (10, 5)
+SHORT, LONG = ROOT / "README.md", ROOT / "docs" / "calls.md"
+MOST_IN_README = 8
+pytestmark = pytest.mark.skipif(not LONG.exists(), reason="needs the source tree")
 
 
-def table_examples() -> list[str]:
-    """The first code of the second column of every row of the README's table."""
-    path = ROOT / "README.md"
-    text = path.read_text("utf-8") if path.exists() else ""
-    rows = re.findall(r"^\| [^|]* \| `(.*?)`.* \|$", text, re.MULTILINE)
-    return rows
+def test_the_readmes_python_gives_the_output_shown() -> None:
+    """Each block goes on from the one before; a block of text after it is what it prints."""
+    blocks = re.findall(r"```python\n(.*?)```(?:\s+```text\n(.*?)```)?", SHORT.read_text("utf-8"), re.DOTALL)
+    assert len(blocks) == 2
+    names: dict[str, np.ndarray] = {}
+    for code, shown in blocks:
+        with contextlib.redirect_stdout(io.StringIO()) as printed:
+            exec(code, names)
+        assert shown
+        assert printed.getvalue() == shown
 
 
-@pytest.mark.skipif(not (ROOT / "README.md").exists(), reason="needs the source tree")
-def test_the_table_has_its_examples() -> None:
-    assert len(table_examples()) >= 20
+def test_the_readme_shows_the_three_lines() -> None:
+    text = SHORT.read_text("utf-8")
+    lines = [
+        "net = LSTM(3, 5, rng=0) ",
+        "h, C = net.forward(x, h_prev, C_prev) ",
+        "Y = net.forward_sequence(X) ",
+    ]
+    places = [text.index(line) for line in lines]
+    assert places == sorted(places)
 
 
-@pytest.mark.parametrize("code", table_examples())
-def test_the_readmes_table_runs(code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def table_examples(page: Path) -> list[str]:
+    """The first code of the second column of every row of a page's tables."""
+    text = page.read_text("utf-8") if page.exists() else ""
+    return re.findall(r"^\| [^|]* \| `(.*?)`.* \|$", text, re.MULTILINE)
+
+
+def test_the_tables_have_their_examples() -> None:
+    assert len(table_examples(SHORT)) == MOST_IN_README
+    assert len(table_examples(LONG)) >= 37
+
+
+@pytest.mark.parametrize("code", table_examples(SHORT) + table_examples(LONG))
+def test_the_tables_run(code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     libraries = {
         "safetensors": "safetensors",
         "onnx": "onnx",
@@ -61,7 +77,6 @@ def test_the_readmes_table_runs(code: str, tmp_path: Path, monkeypatch: pytest.M
     exec(code, names)
 
 
-@pytest.mark.skipif(not (ROOT / "docs").exists(), reason="needs the source tree")
 @pytest.mark.parametrize(
     ("page", "libraries"),
     [

@@ -5,7 +5,6 @@ examples/gates.py is run in test_plot.py.
 
 from __future__ import annotations
 
-import importlib.util
 import subprocess
 import sys
 import wave
@@ -15,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support import ROOT, assert_close, assert_same_bits
+from support import ROOT, assert_close, assert_same_bits, load_script
 
 import lstm
 from lstm import LSTM
@@ -30,12 +29,7 @@ pytestmark = pytest.mark.skipif(not SCRIPT.exists(), reason="needs the source tr
 @pytest.fixture(scope="module")
 def vad() -> ModuleType:
     """The example as a module."""
-    spec = importlib.util.spec_from_file_location("vad", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script(SCRIPT)
 
 
 @pytest.fixture(scope="module")
