@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import _thread
 import contextvars
 import threading
+import weakref
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -13,6 +15,12 @@ Result = TypeVar("Result")
 # matrix of that size takes some 30 ms to factorize.
 LONG = 1 << 21
 PIECE = 0.05  # seconds
+
+
+class _Token:
+    """An argument of the thread, which goes when the thread ends, in whatever way."""
+
+    __slots__ = ("__weakref__",)
 
 
 def interruptible(work: Callable[[], Result], size: int) -> Result:
@@ -27,21 +35,30 @@ def interruptible(work: Callable[[], Result], size: int) -> Result:
     results: list[Result] = []
     errors: list[BaseException] = []
     context = contextvars.copy_context()
+    token = _Token()
+    is_running = weakref.ref(token)
+    done = _thread.allocate_lock()
+    done.acquire()
 
-    def run() -> None:
+    def run(_: _Token) -> None:
         try:
             results.append(context.run(work))
         except BaseException as error:  # is raised where the work was asked for
             errors.append(error)
+        finally:
+            done.release()
 
-    thread = threading.Thread(target=run, name="lstm-work", daemon=True)
     try:
-        thread.start()
+        # threading.Thread.start waits for ever if there is no memory for the thread's first steps.
+        _thread.start_new_thread(run, (token,))
     except RuntimeError:  # no more threads: rather late signals than no result
         return work()
+    del token
     # In pieces: a signal that another thread takes, such as one of BLAS, does not wake this one.
-    while thread.is_alive():
-        thread.join(PIECE)
+    while not done.acquire(timeout=PIECE) and is_running() is not None:
+        pass
     if errors:
         raise errors.pop()
+    if not results:
+        raise MemoryError("there is no memory for a thread's work")
     return results.pop()

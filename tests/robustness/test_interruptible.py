@@ -16,7 +16,6 @@ from lstm.core import interruptible as module
 from lstm.core.interruptible import LONG, interruptible
 from lstm.formats import npz, writing
 
-
 NOISE = np.random.default_rng(0).standard_normal(1 << 23)
 
 
@@ -42,11 +41,18 @@ def test_results_errors_and_modes_are_those_of_the_caller() -> None:
 
 
 def test_no_thread_can_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
-    def start(_: threading.Thread) -> None:
+    def start(*_: Any) -> None:
         raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr(module.threading.Thread, "start", start)
+    monkeypatch.setattr(module._thread, "start_new_thread", start)
     assert interruptible(lambda: 7, LONG) == 7
+
+
+def test_a_thread_that_ends_before_its_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As without memory for its first call: Python says so on stderr, and the thread is gone."""
+    monkeypatch.setattr(module._thread, "start_new_thread", lambda *_: None)
+    with pytest.raises(MemoryError, match="thread's work"):
+        interruptible(lambda: 7, LONG)
 
 
 @pytest.fixture
