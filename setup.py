@@ -4,11 +4,13 @@ LSTM_SANITIZE=address,undefined builds with these sanitizers, LSTM_DEBUG=1 with 
 """
 
 import os
+import shutil
 import sys
 from pathlib import Path
 
 import numpy
 from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
 
 HERE = Path(__file__).parent
 
@@ -32,7 +34,34 @@ if sanitizers := os.environ.get("LSTM_SANITIZE"):
     compile_args += ["-g", f"-fsanitize={sanitizers}", "-fno-sanitize-recover=undefined"]
     link_args += [f"-fsanitize={sanitizers}"]
 
+
+class Build(build_ext):
+    """Builds with clang-cl where setuptools would take cl of Visual Studio, which lacks what the C needs."""
+
+    def build_extensions(self):
+        """Build all of them."""
+        if self.compiler.compiler_type == "msvc":
+            clang = shutil.which("clang-cl")
+            if clang is None:
+                raise SystemExit(
+                    "lstm is built on Windows by clang-cl, which is not on the PATH: install the component "
+                    "'C++ Clang tools for Windows' of Visual Studio, or LLVM"
+                )
+            self.compiler.initialize()
+            self.compiler.cc = clang
+            for extension in self.extensions:
+                extension.extra_compile_args = [clang_cl(flag) for flag in extension.extra_compile_args]
+                extension.extra_link_args = []
+        super().build_extensions()
+
+
+def clang_cl(flag):
+    """A flag of clang as clang-cl takes it."""
+    return f"/clang:{flag}"
+
+
 setup(
+    cmdclass={"build_ext": Build},
     ext_modules=[
         Extension(
             "lstm._kernel.kernel",
@@ -43,5 +72,5 @@ setup(
             extra_compile_args=compile_args,
             extra_link_args=link_args,
         )
-    ]
+    ],
 )

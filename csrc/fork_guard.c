@@ -1,14 +1,13 @@
 /* Guards that a fork opens: atomics, and the generation of the process. */
 #include "fork_guard.h"
 #include "lstm_kernels.h" /* refuses -ffast-math, as for all of the kernel */
-
-#include <pthread.h>
+#include "system.h"
 
 static long generation = 1;
 
 static void begin_generation(void) { generation++; }
 
-void lstm_guard_setup(void) { pthread_atfork(NULL, NULL, begin_generation); }
+void lstm_guard_setup(void) { lstm_at_fork(NULL, NULL, begin_generation); }
 
 int lstm_guard_enter(lstm_guard *guard) {
     long found = __atomic_load_n(guard, __ATOMIC_RELAXED);

@@ -11,7 +11,7 @@
 #pragma GCC push_options
 #pragma GCC target("avx512f")
 #endif
-#include <immintrin.h>
+#include "x86_intrinsics.h"
 
 #define ISA avx512
 

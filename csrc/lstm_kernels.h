@@ -27,7 +27,14 @@
 #error "lstm promises the same bits everywhere: build it without -ffast-math"
 #endif
 
-#if defined(__x86_64__) && defined(__GNUC__)
+#if defined(_MSC_VER) && !defined(__clang__)
+#error "the C of lstm is that of GCC and clang: build it with clang-cl on Windows"
+#endif
+#ifdef __MINGW32__
+#error "fmaf of MinGW rounds twice, which gives other bits: build lstm with clang-cl on Windows"
+#endif
+
+#if defined(__x86_64__) /* which MSVC does not define, but clang-cl */
 #define LSTM_X86 1
 #else
 #define LSTM_X86 0

@@ -7,8 +7,8 @@
 
 #include "lstm_kernels.h" /* refuses -ffast-math, as for all of the kernel */
 #include "scratch.h"
+#include "system.h"
 
-#include <pthread.h>
 #include <stdlib.h>
 
 /* What stands before the memory that is handed out. */
@@ -24,8 +24,8 @@ typedef struct place {
     struct place *previous;
 } place;
 
-static pthread_key_t key;
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* guards the list, not what a place holds */
+static lstm_key key;
+static lstm_lock lock = LSTM_LOCK_FREE; /* guards the list, not what a place holds */
 static place *places;
 
 static block_head *exchange(place *of, block_head *block) {
@@ -41,23 +41,23 @@ static size_t empty(place *of) {
 
 static place *new_place(void) {
     place *const mine = calloc(1, sizeof *mine);
-    if (mine == NULL || pthread_setspecific(key, mine) != 0) {
+    if (mine == NULL || lstm_key_set(key, mine) != 0) {
         free(mine);
         return NULL;
     }
-    pthread_mutex_lock(&lock);
+    lstm_lock_take(&lock);
     mine->next = places;
     if (places != NULL) {
         places->previous = mine;
     }
     places = mine;
-    pthread_mutex_unlock(&lock);
+    lstm_lock_give(&lock);
     return mine;
 }
 
-static void remove_place(void *ending) {
+LSTM_AT_THREAD_END(remove_place, ending) {
     place *const mine = ending;
-    pthread_mutex_lock(&lock);
+    lstm_lock_take(&lock);
     if (mine->next != NULL) {
         mine->next->previous = mine->previous;
     }
@@ -66,18 +66,18 @@ static void remove_place(void *ending) {
     } else {
         places = mine->next;
     }
-    pthread_mutex_unlock(&lock);
+    lstm_lock_give(&lock);
     empty(mine);
     free(mine);
 }
 
-static void before_fork(void) { pthread_mutex_lock(&lock); }
+static void before_fork(void) { lstm_lock_take(&lock); }
 
-static void after_fork(void) { pthread_mutex_unlock(&lock); }
+static void after_fork(void) { lstm_lock_give(&lock); }
 
 /* A child starts with nothing kept. The places of its parent's other threads are of no use to it. */
 static void begin_child(void) {
-    place *const mine = pthread_getspecific(key);
+    place *const mine = lstm_key_get(key);
     while (places != NULL) {
         place *const next = places->next;
         empty(places);
@@ -90,14 +90,14 @@ static void begin_child(void) {
         mine->next = mine->previous = NULL;
         places = mine;
     }
-    pthread_mutex_unlock(&lock);
+    lstm_lock_give(&lock);
 }
 
 int lstm_scratch_setup(void) {
-    if (pthread_key_create(&key, remove_place) != 0) {
+    if (lstm_key_create(&key, remove_place) != 0) {
         return -1;
     }
-    return pthread_atfork(before_fork, after_fork, begin_child) == 0 ? 0 : -1;
+    return lstm_at_fork(before_fork, after_fork, begin_child) == 0 ? 0 : -1;
 }
 
 /* Large scratch memory holds weights that every step reads from end to end, which takes an entry of the TLB for
@@ -117,7 +117,7 @@ static void ask_for_huge_pages(void *memory, size_t size) {
 }
 
 void *lstm_scratch_take(size_t size) {
-    place *const mine = pthread_getspecific(key);
+    place *const mine = lstm_key_get(key);
     block_head *block = mine == NULL ? NULL : exchange(mine, NULL);
     if (block == NULL || block->size < size) {
         free(block);
@@ -135,7 +135,7 @@ void *lstm_scratch_take(size_t size) {
 
 void lstm_scratch_give(void *memory) {
     block_head *const block = (block_head *)memory - 1;
-    place *mine = pthread_getspecific(key);
+    place *mine = lstm_key_get(key);
     if (block->size > LSTM_SCRATCH_KEPT) {
         free(block);
         return;
@@ -146,10 +146,10 @@ void lstm_scratch_give(void *memory) {
 
 size_t lstm_scratch_release(void) {
     size_t size = 0;
-    pthread_mutex_lock(&lock);
+    lstm_lock_take(&lock);
     for (place *one = places; one != NULL; one = one->next) {
         size += empty(one);
     }
-    pthread_mutex_unlock(&lock);
+    lstm_lock_give(&lock);
     return size;
 }

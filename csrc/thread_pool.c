@@ -4,18 +4,17 @@
 #endif
 #include "thread_pool.h"
 #include "lstm_kernels.h" /* refuses -ffast-math, as for all of the kernel */
+#include "system.h"
 
 #include <stdlib.h>
 #include <time.h>
 
 #if LSTM_HAS_THREADS
-#include <pthread.h>
 #include <signal.h>
 #include <string.h>
 #endif
 #ifdef __linux__
 #include <limits.h>
-#include <linux/futex.h>
 #include <sched.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -129,6 +128,27 @@ int lstm_pool_size(void) {
 
 /* ---- waiting */
 
+#ifdef _WIN32
+
+int64_t lstm_nanoseconds(void) {
+    LARGE_INTEGER now, second;
+    QueryPerformanceCounter(&now);
+    QueryPerformanceFrequency(&second);
+    return now.QuadPart / second.QuadPart * SECOND +
+           now.QuadPart % second.QuadPart * SECOND / second.QuadPart;
+}
+
+int64_t lstm_own_nanoseconds(void) {
+    FILETIME made, ended, kernel, user;
+    if (!GetThreadTimes(GetCurrentThread(), &made, &ended, &kernel, &user)) {
+        return 0;
+    }
+    return 100 * (((int64_t)kernel.dwHighDateTime + user.dwHighDateTime) * ((int64_t)1 << 32) +
+                  kernel.dwLowDateTime + user.dwLowDateTime);
+}
+
+#else
+
 int64_t lstm_nanoseconds(void) {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
@@ -140,6 +160,8 @@ int64_t lstm_own_nanoseconds(void) {
     clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
     return (int64_t)now.tv_sec * SECOND + now.tv_nsec;
 }
+
+#endif
 
 uint32_t lstm_signpost_read(const lstm_signpost *post) {
     return __atomic_load_n(&post->value, __ATOMIC_SEQ_CST);
@@ -158,6 +180,9 @@ static void rest(void) {
 }
 
 #if defined(__linux__)
+
+/* As linux/futex.h has them, which comes with the kernel's headers and not with every C library. */
+enum { FUTEX_WAIT_PRIVATE = 128, FUTEX_WAKE_PRIVATE = 129 };
 
 static void sleep_on(uint32_t *word, uint32_t seen, int64_t nanoseconds) {
     struct timespec limit = {(time_t)(nanoseconds / SECOND), (long)(nanoseconds % SECOND)};
@@ -390,7 +415,7 @@ static void forget(void) {
     forget_sleepers();
 }
 
-void lstm_pool_setup(void) { pthread_atfork(NULL, NULL, forget); }
+void lstm_pool_setup(void) { lstm_at_fork(NULL, NULL, forget); }
 
 #else
 

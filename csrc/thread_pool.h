@@ -41,9 +41,15 @@ int lstm_pool_size(void);
 void lstm_pool_set_grain(int64_t work, int is_stubborn);
 int64_t lstm_pool_grain(void);
 
+#ifdef _WIN32
+#define LSTM_EXPORTED __declspec(dllexport)
+#else
+#define LSTM_EXPORTED __attribute__((visibility("default")))
+#endif
+
 /* For threadpoolctl, which calls these by name.  What it sets is no user's wish, but leaves one as it is. */
-__attribute__((visibility("default"))) int lstm_get_num_threads(void);
-__attribute__((visibility("default"))) void lstm_set_num_threads(int count);
+LSTM_EXPORTED int lstm_get_num_threads(void);
+LSTM_EXPORTED void lstm_set_num_threads(int count);
 
 /* ---- waiting for a number to change */
 
