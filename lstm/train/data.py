@@ -5,7 +5,7 @@ Shapes: B batch, T time, I input, P outputs of the head.
 
 from __future__ import annotations
 
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -72,6 +72,18 @@ class Data(NamedTuple):
         _check_finite("X", array, counts)
         _check_targets(targets, weights > 0, loss, head.outputs)
         return cls(array, targets, rows, steps, weights)
+
+    @classmethod
+    def held(cls, net: LSTM, head: LinearHead, loss: Loss, validation: Any) -> Self:
+        """Rows to judge by: a tuple of X, y and, if there are any, lengths, mask and sample_weight."""
+        if not isinstance(validation, tuple | list) or not 2 <= len(validation) <= 5:
+            raise TypeError(
+                "validation must be a tuple of X and y and, if there are any, lengths, mask and sample_weight"
+            )
+        try:
+            return cls.of(net, head, loss, *validation)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"validation: {error}") from error
 
 
 def step_weights(

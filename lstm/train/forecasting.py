@@ -6,7 +6,7 @@ of the head.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -81,16 +81,16 @@ def _steps(series: ArrayLike) -> np.ndarray:
     return np.ascontiguousarray(array)
 
 
-def forecast(net: LSTM, head: LinearHead, series: ArrayLike, steps: int) -> np.ndarray:
+def forecast(model: Any, series: ArrayLike, steps: int) -> np.ndarray:
     """Go on with a series: what was predicted is what comes next.
 
     Parameters
     ----------
-    net : LSTM
-        It runs forward, and takes the features of the series.
-    head : LinearHead
-        It gives the next steps of the series, one or several, P = F I, as `windows` has them; of a head at
-        every step, the prediction at the last one counts.
+    model : tuple of LSTM and LinearHead, or LSTMRegressor
+        A net that runs forward, and its head: `Trainer.best`, what `load` gives, or a fitted estimator of
+        `lstm.sklearn`. The net takes the features of the series. The head gives its next steps, one or
+        several, P = F I, as `windows` has them; of a head at every step, the prediction at the last one
+        counts.
     series : array_like
         (S,) or (S, I), what is known. The stream starts at its first step: give as much of it as the windows
         had that were learned from.
@@ -114,9 +114,10 @@ def forecast(net: LSTM, head: LinearHead, series: ArrayLike, steps: int) -> np.n
     >>> from lstm import LSTM
     >>> from lstm.train import LinearHead, forecast
     >>> net = LSTM(1, 8, rng=0)
-    >>> forecast(net, LinearHead(net, 2, rng=0), np.sin(np.arange(20.0)), steps=5).shape
+    >>> forecast((net, LinearHead(net, 2, rng=0)), np.sin(np.arange(20.0)), steps=5).shape
     (5,)
     """
+    net, head = _net_and_head(model)
     head.check(net)
     given, array = real_array("series", series), _steps(series)
     steps = positive_size("steps", steps)
@@ -140,3 +141,18 @@ def forecast(net: LSTM, head: LinearHead, series: ArrayLike, steps: int) -> np.n
             h = stream.run(result[start : start + each])[-1]
     result = result[:steps]
     return result[:, 0].copy() if given.ndim == 1 else result
+
+
+def _net_and_head(model: Any) -> tuple[LSTM, LinearHead]:
+    """Of a pair of both, or of a fitted estimator that predicts numbers."""
+    pair = (getattr(model, "net_", None), getattr(model, "head_", None))
+    if hasattr(model, "classes_"):
+        raise TypeError(f"model is a {type(model).__name__}, but must predict the next steps, not classes")
+    if isinstance(model, tuple | list) and len(model) == 2:
+        pair = model[0], model[1]
+    if not (isinstance(pair[0], LSTM) and isinstance(pair[1], LinearHead)):
+        raise TypeError(
+            f"model is a {type(model).__name__}, but must be a tuple of LSTM and LinearHead, such as "
+            "trainer.best, or a fitted LSTMRegressor"
+        )
+    return pair[0], pair[1]

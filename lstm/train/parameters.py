@@ -93,3 +93,13 @@ class Parameters:
         """Give the values to net and head."""
         self.net.core.take(self._weights)
         self.head.weight[...], self.head.bias[...] = self._head_weight, self._head_bias
+
+    # Copies of a view are no views: a copy or a pickle makes them anew.
+
+    def __getstate__(self) -> tuple[LSTM, LinearHead, np.ndarray, np.ndarray]:
+        return self.net, self.head, self.values, self.gradient
+
+    def __setstate__(self, state: tuple[LSTM, LinearHead, np.ndarray, np.ndarray]) -> None:
+        net, head, values, gradient = state
+        Parameters.__init__(self, net, head)
+        self.values[...], self.gradient[...] = values, gradient

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from typing import Any, NoReturn, Self
 
 import numpy as np
@@ -156,6 +157,7 @@ class Trainer:
         patience: int | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
         checkpoint_steps: int | None = None,
+        stop: Callable[[Self], bool] | None = None,
         progress: bool = True,
     ) -> Self:
         """Train until `epochs` epochs are done, those of earlier calls included.
@@ -182,6 +184,8 @@ class Trainer:
             Where to save the trainer after every epoch, and at the end: a path that ends in .npz.
         checkpoint_steps : int, optional
             Save it after so many steps too.
+        stop : callable, optional
+            Called with the trainer after every epoch; training ends once it returns True.
         progress : bool
             Whether to show what happens, on stderr: by tqdm, if it is installed, else by a line an epoch.
 
@@ -206,7 +210,7 @@ class Trainer:
         """
         epochs = positive_size("epochs", epochs)
         data = Data.of(self.net, self.head, self.loss, X, y, lengths, mask, sample_weight)
-        held = self._checked_validation(validation)
+        held = None if validation is None else Data.held(self.net, self.head, self.loss, validation)
         patience = None if patience is None else positive_size("patience", patience)
         every = None if checkpoint_steps is None else positive_size("checkpoint_steps", checkpoint_steps)
         if checkpoint is not None:
@@ -230,6 +234,8 @@ class Trainer:
                     )
                     if checkpoint is not None:
                         self.save(checkpoint)
+                    if stop is not None and stop(self):
+                        break
             except KeyboardInterrupt:
                 if checkpoint is not None:
                     self.save(checkpoint)
@@ -359,18 +365,6 @@ class Trainer:
         """Losses and learning rates so far, as new arrays."""
         return self._records.history(self.step, self.epoch)
 
-    def _checked_validation(self, validation: Any) -> Data | None:
-        if validation is None:
-            return None
-        if not isinstance(validation, tuple | list) or not 2 <= len(validation) <= 5:
-            raise TypeError(
-                "validation must be a tuple of X and y and, if there are any, lengths, mask and sample_weight"
-            )
-        try:
-            return Data.of(self.net, self.head, self.loss, *validation)
-        except (TypeError, ValueError) as error:
-            raise type(error)(f"validation: {error}") from error
-
     def _take_up(self, data: Data) -> None:
         """Begin with the weights that net and head have, which may have been set since the last call."""
         order = self._state.order
@@ -491,6 +485,9 @@ class Trainer:
         trainer._state, trainer._records = saved.state, saved.records
         trainer._put_back()
         return trainer
+
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self) | {"_tape": None}  # memory, for speed alone
 
     def __repr__(self) -> str:
         return (

@@ -48,7 +48,7 @@ def test_a_forecast_is_that_of_whole_sequences(features: int | None, each: int, 
     net = random_net(rng, size, 5, np.float64, num_layers=2)
     head = LinearHead(net, size * each, every_step=every_step, rng=rng)
     series = rng.standard_normal((9,) if features is None else (9, features))
-    found = forecast(net, head, series, 7)
+    found = forecast((net, head), series, 7)
     known = series.reshape(9, size)
     while len(known) < 9 + 7:
         prediction = head.predict(net, known)
@@ -65,7 +65,7 @@ def test_a_sine_goes_on() -> None:
     net = LSTM(1, 12, rng=0)
     head = LinearHead(net, rng=0)
     Trainer(net, head, Squared(), Adam(0.02), clip_norm=1.0, rng=0).fit(X, y, epochs=80, progress=False)
-    np.testing.assert_allclose(forecast(net, head, series[210:250], 12), series[250:262], atol=0.1)
+    np.testing.assert_allclose(forecast((net, head), series[210:250], 12), series[250:262], atol=0.1)
 
 
 WRONG: dict[str, tuple[Any, type[Exception], str]] = {
@@ -82,13 +82,14 @@ WRONG: dict[str, tuple[Any, type[Exception], str]] = {
     "NaN": (lambda: ahead([1.0, np.nan]), ValueError, "finite"),
     "nothing": (lambda: ahead([]), ValueError, "series has 0 steps"),
     "both directions": (lambda: ahead([1.0], bidirectional=True), ValueError, "bidirectional"),
+    "no head": (lambda: forecast(LSTM(1, 3), np.ones(4), 2), TypeError, "a tuple of LSTM and LinearHead"),
     "half steps": (lambda: ahead(np.ones((4, 2)), size=2, outputs=3), ValueError, "whole steps"),
 }
 
 
 def ahead(series: Any, size: int = 1, outputs: int = 1, **options: Any) -> np.ndarray:
     net = LSTM(size, 3, rng=0, **options)
-    return forecast(net, LinearHead(net, outputs, rng=0), series, 3)
+    return forecast((net, LinearHead(net, outputs, rng=0)), series, 3)
 
 
 @pytest.mark.parametrize("name", WRONG)

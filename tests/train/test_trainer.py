@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import builtins
+import copy
 import os
+import pickle
 import subprocess
 import sys
 import tempfile
@@ -24,6 +26,7 @@ from lstm.train import (
     DivergedError,
     Huber,
     LinearHead,
+    Parameters,
     Quantile,
     Squared,
     Trainer,
@@ -295,3 +298,44 @@ def test_importing_it_is_quick() -> None:
             times.append(float(seconds))
             assert others == "[]"
     assert min(times) < 0.005
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda trainer: pickle.loads(pickle.dumps(trainer))])
+def test_a_copy_goes_on_with_the_same_bits(copied: Any) -> None:
+    """And shares nothing with the trainer."""
+    trainer = trainer_of().fit(**rows_of(), epochs=2, progress=False)
+    other = copied(trainer)
+    assert other.net is not trainer.net
+    assert_same_run(trainer, other)
+    before = trainer.net.state_dict()
+    other.fit(**rows_of(), epochs=4, progress=False)
+    for name, array in trainer.net.state_dict().items():
+        assert_same_bits(array, before[name])
+    assert_same_run(trainer.fit(**rows_of(), epochs=4, progress=False), other)
+
+
+def test_copied_parameters_are_views_of_their_own() -> None:
+    net = random_net(np.random.default_rng(0), 2, 3, np.float64)
+    parameters = Parameters(net, LinearHead(net, rng=0))
+    parameters.values += 1
+    parameters.gradient[...] = 2
+    other = copy.deepcopy(parameters)
+    assert_same_bits(other.values, parameters.values)
+    assert_same_bits(other.head_weight_gradient, np.full((1, 3), 2.0))
+    other.store()
+    assert not np.array_equal(other.net.Wf, net.Wf)
+    other.values[...] = 0
+    other.store()
+    assert not other.net.Wf.any()
+
+
+def test_a_rule_of_ones_own_stops() -> None:
+    asked = []
+
+    def stop(trainer: Trainer) -> bool:
+        asked.append((trainer.epoch, len(trainer.history.epoch_loss)))
+        return trainer.epoch == 3
+
+    trainer = trainer_of().fit(**rows_of(), epochs=9, stop=stop, progress=False)
+    assert asked == [(1, 1), (2, 2), (3, 3)]
+    assert_same_run(trainer, trainer_of().fit(**rows_of(), epochs=3, progress=False))
