@@ -161,7 +161,7 @@ def learning(trainer: Any, *, axes: Any = None) -> Any:
     Parameters
     ----------
     trainer : lstm.train.Trainer
-        Or anything with such a `history`.
+        Or anything with such a `history` or, as a fitted estimator of `lstm.sklearn` has it, `history_`.
     axes : sequence of matplotlib.axes.Axes, optional
         Where to draw, two of them. By default a new figure's.
 
@@ -192,9 +192,9 @@ def learning(trainer: Any, *, axes: Any = None) -> Any:
     >>> len(lstm.plot.learning(trainer))
     2
     """
-    history = getattr(trainer, "history", None)
+    history = getattr(trainer, "history", getattr(trainer, "history_", None))
     if history is None:
-        raise TypeError(f"trainer is a {type(trainer).__name__}, but must be a Trainer, with a history")
+        raise TypeError(f"trainer is a {type(trainer).__name__}, but must be a Trainer or a fitted estimator")
     if len(history.loss) == 0:
         raise ValueError("the trainer has done no step: there is nothing to draw")
     plt = _pyplot()

@@ -63,6 +63,7 @@ def test_the_tables_run(code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPat
         "keras": "h5py",
         "tflite": "tflite",
         "lstm.torch": "torch",
+        "lstm.sklearn": "sklearn",
     }
     for word, library in libraries.items():
         if word in code:
@@ -85,6 +86,7 @@ def test_the_tables_run(code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPat
         ("from-tflite.md", ["tflite"]),
         ("from-rtneural.md", []),
         ("pytorch-training.md", ["torch"]),
+        ("scikit-learn.md", ["sklearn"]),
     ],
 )
 def test_pages_run(page: str, libraries: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -57,8 +57,9 @@ MODULES = [
 def test_docstring_examples(name: str) -> None:
     if name == "lstm.plot":
         pytest.importorskip("matplotlib").use("Agg")
-    if name.startswith("lstm.torch"):
-        pytest.importorskip("torch")
+    for library in ("torch", "sklearn"):
+        if name.startswith(f"lstm.{library}"):
+            pytest.importorskip(library)
     module = importlib.import_module(name)
     found = doctest.testmod(module, optionflags=doctest.ELLIPSIS)
     assert found.failed == 0
@@ -86,6 +87,14 @@ def run_python(code: str, **environment: str) -> subprocess.CompletedProcess[str
         text=True,
         timeout=60,
     )
+
+
+def test_lstm_sklearn_names_its_extra() -> None:
+    done = run_python("import sys, lstm; sys.modules['sklearn'] = None; import lstm.sklearn")
+    assert 'ImportError: lstm.sklearn needs scikit-learn: pip install "lstm-native[sklearn]"' in done.stderr
+    old = "types.SimpleNamespace(__version__='1.5.2')"
+    done = run_python(f"import sys, types; sys.modules['sklearn'] = {old}; import lstm.sklearn")
+    assert "ImportError: lstm.sklearn needs scikit-learn 1.6 or later, but 1.5.2 is installed" in done.stderr
 
 
 def test_lstm_torch_names_its_extra() -> None:
