@@ -59,6 +59,7 @@ RUN_KEYS = {
     "shape",
     "dtype",
     "blocks",
+    "resumed",
     "rows",
     "steps",
     "seconds",
@@ -67,7 +68,8 @@ RUN_KEYS = {
 
 def needs(ending: str) -> None:
     """Skip where the library of a format is not there."""
-    library = {"safetensors": "safetensors", "onnx": "onnx", "keras": "h5py", "h5": "h5py"}.get(ending)
+    libraries = {"safetensors": "safetensors", "onnx": "onnx", "keras": "h5py", "h5": "h5py"}
+    library = {**libraries, "parquet": "pyarrow"}.get(ending)
     if library is not None:
         pytest.importorskip(library)
 

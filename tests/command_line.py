@@ -37,6 +37,23 @@ def command(folder: Path, *arguments: str | Path, **changes: str) -> subprocess.
     )
 
 
+def into_closed_pipe(folder: Path, *arguments: str, after: int = 0) -> tuple[int, bytes]:
+    """Exit status and stderr of `lstm` whose stdout is closed once some bytes have been read."""
+    with subprocess.Popen(
+        [sys.executable, "-W", "error", "-m", "lstm", *arguments],
+        cwd=folder,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.read(after)
+        process.stdout.close()
+        told = process.stderr.read()
+    return process.returncode, told
+
+
 def refuse_constant(name: str) -> None:
     raise AssertionError(f"{name} is no JSON")
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import io
 import os
+import sys
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 
 import numpy as np
 
@@ -23,6 +24,9 @@ SPAN_BYTES = 1 << 22
 
 class Reader:
     """An array of an .npy file; FormatError if the file is damaged or holds no numbers."""
+
+    in_order = False
+    """Whether blocks can be read from the first one to the last one alone."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = os.fspath(path)
@@ -91,25 +95,91 @@ class Reader:
     def _fill(self, flat: np.ndarray, first: int) -> None:
         """Read a contiguous array from the element `first` of the file on."""
         view = flat.view(np.uint8).data
-        self._file.seek(self._start + first * self.dtype.itemsize)
+        self._go_to(self._start + first * self.dtype.itemsize)
         filled = 0
         while filled < len(view):
-            got = self._file.readinto(view[filled:])
+            got = self._read_into(view[filled:])
             if not got:
                 raise FormatError(f"{self.path} was cut short while it was read")
             filled += got
 
+    def _go_to(self, position: int) -> None:
+        self._file.seek(position)
+
+    def _read_into(self, view: memoryview) -> int:
+        return self._file.readinto(view)
+
+    def check_end(self) -> None:
+        """FormatError if there is more than the array; of a file that is known before it is read."""
+
+
+class PipeReader(Reader):
+    """An array in .npy format from a pipe, whose blocks are read once, from the first to the last."""
+
+    in_order = True
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.path = "stdin"
+        self._pipe = file
+        self._ahead = memoryview(file.read(LONGEST_HEADER))
+        header = read_header(self.path, bytes(self._ahead))
+        self.shape, self._is_fortran, self.dtype, self._start = header
+        if self.is_fortran:
+            raise FormatError("stdin holds an array in Fortran order, which can be read from a file alone")
+        self._ahead = self._ahead[self._start :]
+        self._place = self._start
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pass
+
+    def _go_to(self, position: int) -> None:
+        assert position == self._place
+
+    def _read_into(self, view: memoryview) -> int:
+        got = min(len(view), len(self._ahead))
+        if got:
+            view[:got] = self._ahead[:got]
+            self._ahead = self._ahead[got:]
+        else:
+            got = self._pipe.readinto(view)  # type: ignore[attr-defined]
+        self._place += got
+        return got
+
+    def check_end(self) -> None:
+        """FormatError if there is more than the array."""
+        if self._ahead or self._pipe.read(1):
+            raise FormatError(f"stdin holds more than the {self.shape} of {self.dtype} that it claims")
+
+
+def opened(path: str) -> Reader:
+    """The array of a file, or of stdin for "-"."""
+    if path != "-":
+        return Reader(path)
+    if sys.stdin is None:
+        raise FormatError("there is no stdin to read")
+    return PipeReader(sys.stdin.buffer)
+
 
 class Writer:
-    """An .npy file of an array (B, T, K) or (T, K), C-ordered, of which blocks are written in any order."""
+    """An .npy file of an array (B, T, K), (T, K) or (K,), C-ordered, written in blocks.
 
-    def __init__(self, file: io.BufferedWriter, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    Those of a file in any order, to a pipe from the first one to the last one.
+    """
+
+    def __init__(self, file: BinaryIO, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
         self._file = file
-        self._time, self._features = shape[-2:]
+        self._time, self._features = (1, *shape)[-2:]
         self._itemsize = dtype.itemsize
         header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(file, header)
-        self._start = file.tell()
+        head = io.BytesIO()
+        np.lib.format.write_array_header_1_0(head, header)
+        self._start = self._place = len(head.getvalue())
+        self._is_pipe = not file.seekable()
+        if not self._is_pipe:
+            file.seek(0)
+        self._write(head.getbuffer())
 
     def write(self, rows: slice, steps: slice, block: np.ndarray) -> None:
         """Write the block (B, T, K) of these rows and steps."""
@@ -120,5 +190,15 @@ class Writer:
             self._put((rows.start + k) * self._time + steps.start, row)
 
     def _put(self, step: int, array: np.ndarray) -> None:
-        self._file.seek(self._start + step * self._features * self._itemsize)
-        self._file.write(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+        position = self._start + step * self._features * self._itemsize
+        if self._is_pipe:
+            assert position == self._place
+        else:
+            self._file.seek(position)
+        self._write(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+        self._place = position + array.nbytes
+
+    def _write(self, data: memoryview) -> None:
+        done = 0
+        while done < len(data):  # an unbuffered stdout may take less
+            done += self._file.write(data[done:])

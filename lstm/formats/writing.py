@@ -17,6 +17,7 @@ from .reading import check_plain
 
 NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | systems.OPEN
 LEFT = os.O_RDWR | systems.OPEN | systems.flags("O_NOFOLLOW", "O_NONBLOCK")
+LEFT_TO_RESUME = os.O_RDWR | os.O_CREAT | systems.OPEN | systems.flags("O_NOFOLLOW")
 FOLDER = systems.OPEN | systems.flags("O_DIRECTORY")
 
 
@@ -74,6 +75,32 @@ def _let_go(held: contextlib.ExitStack) -> None:
     """Close a file that is about to be renamed or removed, on a system that allows neither of open ones."""
     if not systems.IS_POSIX:
         held.close()
+
+
+@contextlib.contextmanager
+def continuing(path: str | os.PathLike[str]) -> Iterator[str]:
+    """As `replacing`, but the file to write has one name for all runs, and stays if this one fails.
+
+    So that a later run goes on with it, whatever has ended this one. BlockingIOError if another run is at it.
+    """
+    target = os.path.realpath(path)
+    old, partial = _old_status(target), f"{target}.resume"
+    held = contextlib.ExitStack()  # closes the new file
+    descriptor = os.open(partial, LEFT_TO_RESUME, 0o666)
+    held.callback(os.close, descriptor)
+    try:
+        check_plain(partial, os.fstat(descriptor), "written")
+        if not _is_locked(descriptor, partial, otherwise=True):
+            raise BlockingIOError(errno.EWOULDBLOCK, "another run is writing it", partial)
+        yield partial
+        if old is not None:
+            _take_over(descriptor, old)
+        _sync(descriptor)
+        _let_go(held)
+        os.replace(partial, target)
+    finally:
+        held.close()
+    _sync_folder(os.path.dirname(target))
 
 
 def _old_status(target: str) -> os.stat_result | None:

@@ -230,10 +230,12 @@ def test_the_page_runs(
     """Every command of docs/command-line.md, after the files that it speaks of have been made."""
     needs("onnx")
     needs("safetensors")
+    needs("parquet")
     monkeypatch.chdir(tmp_path)
     page = (ROOT / "docs" / "command-line.md").read_text("utf-8")
-    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
-    exec(code, {})
+    names: dict[str, object] = {}
+    for code in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
+        exec(code, names)
     lines = [line for block in re.findall(r"```sh\n(.*?)```", page, re.DOTALL) for line in block.splitlines()]
     commands = [shlex.split(line, comments=True) for line in lines if line.startswith("lstm ")]
     assert {words[1] for words in commands} == {"info", "run", "convert", "compare", "train"}

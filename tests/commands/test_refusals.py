@@ -14,9 +14,10 @@ from command_files import BROKEN, features, needs, only, put, saved
 from command_line import check_refusal, command, run
 from support import DATA
 
-from lstm import LSTM, FormatError
+from lstm import FormatError
 from lstm.__main__ import main
 from lstm.commands import npy
+from lstm.core.net import Net
 
 
 @pytest.mark.parametrize("case", BROKEN)
@@ -74,8 +75,60 @@ def files(tmp_path: Path) -> Files:
 
 # Arguments made from Files, and words that the message has.
 REFUSED: dict[str, tuple[Callable[[Files], list[Any]], list[str]]] = {
-    "no output": (lambda f: ["run", f.model, f.X], ["-o", "lstm run --help"]),
-    "no input": (lambda f: ["run", f.model, "-o", f.Y], ["INPUT.npy"]),
+    "no output": (lambda f: ["run", f.model, f.X], ["-o", "--state-out", "lstm run --help"]),
+    "last of nothing": (
+        lambda f: ["run", f.model, f.X, "--last", "--state-out", "S.npz"],
+        ["--last", "-o", "not given"],
+    ),
+    "lengths and offsets": (
+        lambda f: f.run("--lengths", "n.npy", "--offsets", "o.npy"),
+        ["--lengths", "--offsets", "one of them"],
+    ),
+    "offsets of a batch": (
+        lambda f: f.run("--offsets", f.put("o.npy", np.array([0, 2]))),
+        ["o.npy", "(steps, 3)", "(2, 9, 3)"],
+    ),
+    "offsets that fall": (
+        lambda f: f.run(
+            "--offsets", f.put("o.npy", np.array([0, 5, 4, 9])), X=f.put("a.npy", features(9, 3))
+        ),
+        ["o.npy", "rise from 0 to 9"],
+    ),
+    "offsets that end early": (
+        lambda f: f.run("--offsets", f.put("o.npy", np.array([0, 5])), X=f.put("a.npy", features(9, 3))),
+        ["o.npy", "from 0 to 5", "rise from 0 to 9"],
+    ),
+    "offsets of floats": (
+        lambda f: f.run("--offsets", f.put("o.npy", np.zeros(1)), X=f.put("a.npy", features(0, 3))),
+        ["o.npy", "float64"],
+    ),
+    "lengths whose sum wraps around": (
+        lambda f: f.run("--lengths", f.put("n.npy", np.full(2, 2**63)), X=f.put("a.npy", features(9, 3))),
+        ["n.npy", "from 0 to 9"],
+    ),
+    "columns of an array": (lambda f: f.run("--columns", "x"), ["--columns", "X.npy", ".parquet"]),
+    "json and outputs in one": (
+        lambda f: ["run", f.model, f.X, "-o", "-", "--json"],
+        ["--json", "stdout"],
+    ),
+    "resume of a pipe": (lambda f: f.run("--resume", X=Path("-")), ["--resume", "stdin"]),
+    "resume without outputs": (
+        lambda f: ["run", f.model, f.X, "--state-out", "S.npz", "--resume"],
+        ["--resume", ".npy"],
+    ),
+    "an array as a table": (
+        lambda f: ["run", f.model, f.X, "-o", "Y.parquet"],
+        ["Y.parquet", "must end in .npy"],
+    ),
+    "steps of a table as an array": (
+        lambda f: f.run(X=Path("x.parquet")),
+        ["x.parquet", "--last", ".parquet"],
+    ),
+    "lengths of a table": (
+        lambda f: f.run("--lengths", "n.npy", X=Path("x.parquet")),
+        ["--lengths", "x.parquet"],
+    ),
+    "no input": (lambda f: ["run", f.model, "-o", f.Y], ["INPUT"]),
     "three files": (lambda f: f.run("more.npy"), ["more.npy"]),
     "output of another ending": (lambda f: ["run", f.model, f.X, "-o", "Y.txt"], ["Y.txt", ".npy"]),
     "state of another ending": (lambda f: f.run("--state-out", "S.npy"), ["--state-out", "S.npy", ".npz"]),
@@ -112,7 +165,7 @@ REFUSED: dict[str, tuple[Callable[[Files], list[Any]], list[str]]] = {
     "text": (lambda f: f.run(X=f.put("a.npy", np.array([["a"] * 3]))), ["a.npy", "U1"]),
     "lengths of a sequence": (
         lambda f: f.run("--lengths", f.put("n.npy", np.array([1])), X=f.put("a.npy", features(9, 3))),
-        ["n.npy", "single sequence"],
+        ["n.npy", "add up to 1", "9 steps"],
     ),
     "lengths too many": (lambda f: f.run("--lengths", f.put("n.npy", np.ones(3, int))), ["n.npy", "(3,)"]),
     "lengths too long": (lambda f: f.run("--lengths", f.put("n.npy", np.array([1, 10]))), ["n.npy", "10"]),
@@ -215,7 +268,7 @@ def test_a_defect_is_no_unusable_argument(
     def defect(*_: Any, **__: Any) -> None:
         raise ValueError("a defect")
 
-    monkeypatch.setattr(LSTM, "forward_sequence", defect)
+    monkeypatch.setattr(Net, "run", defect)
     with pytest.raises(ValueError, match="a defect"):
         main(list(map(str, files.run())))
     assert files.Y.read_bytes() == b"as it was"

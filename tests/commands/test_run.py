@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import io
-import math
 import os
 import re
-import resource
 import shlex
 import signal
 import subprocess
@@ -32,7 +30,8 @@ from command_files import (
     several,
     states,
 )
-from command_line import check_refusal, environment, parse, run, run_json
+from command_line import check_refusal, environment, into_closed_pipe, parse, run, run_json
+from run_memory import ROOM, measured, needs_proc, sparse
 from support import assert_same_bits, random_net
 
 from lstm.__main__ import main
@@ -193,51 +192,6 @@ def test_a_picked_net_runs(capsys: pytest.CaptureFixture[str], tmp_path: Path, e
     check_refusal(*run(capsys, *arguments), ["both", PICKED_BY[ending], *nets])
 
 
-def sparse(path: Path, shape: tuple[int, ...]) -> Path:
-    """A file of zeros, float32, that takes no room on the disk."""
-    with open(path, "wb") as file:
-        header = {"descr": "<f4", "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(file, header)
-        file.truncate(file.tell() + 4 * math.prod(shape))
-    return path
-
-
-MEASURED = """
-import sys
-from lstm.__main__ import main
-status = main(sys.argv[1:])
-with open("/proc/self/status") as file:
-    peaks = dict(line.split(":") for line in file if line.startswith("Vm"))
-print(peaks["VmPeak"].split()[0], peaks["VmHWM"].split()[0], file=sys.stderr)
-sys.exit(status)
-"""
-
-
-def measured(folder: Path, *arguments: str, space: int | None = None) -> tuple[int, str, int, int]:
-    """Exit status, stderr, and the peaks of address space and resident memory in bytes."""
-
-    def limit() -> None:
-        if space is not None:
-            resource.setrlimit(resource.RLIMIT_AS, (space, space))
-
-    done = subprocess.run(
-        [sys.executable, "-c", MEASURED, *arguments],
-        cwd=folder,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        preexec_fn=limit,
-    )
-    *lines, last = done.stderr.splitlines()
-    peak, resident = (1024 * int(number) for number in last.split())
-    return done.returncode, "\n".join(lines), peak, resident
-
-
-needs_proc = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs Linux's /proc")
-ROOM = 48 << 20
-"""What a run may take beyond a process that has only been started."""
-
-
 @needs_proc
 @pytest.mark.parametrize("variant", ["plain", "reverse", "batch", "bidirectional"])
 def test_files_larger_than_the_memory_allowed(tmp_path: Path, variant: str) -> None:
@@ -348,18 +302,7 @@ def test_a_full_disk(tmp_path: Path, target: str) -> None:
 def test_a_closed_pipe(tmp_path: Path, arguments: list[str]) -> None:
     saved(tmp_path)
     put(tmp_path / "X.npy", features(9, 3))
-    with subprocess.Popen(
-        [sys.executable, "-W", "error", "-m", "lstm", *arguments],
-        cwd=tmp_path,
-        env=environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    ) as process:
-        assert process.stdout is not None
-        assert process.stderr is not None
-        process.stdout.close()
-        assert process.stderr.read() == b""
-    assert process.returncode == 141
+    assert into_closed_pipe(tmp_path, *arguments) == (141, b"")
 
 
 class Terminal(io.StringIO):

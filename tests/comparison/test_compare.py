@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from command_line import check_refusal, command, environment, parse, run, run_json
+from command_line import check_refusal, command, environment, into_closed_pipe, parse, run, run_json
 from support import ROOT, assert_same_bits, random_net
 
 import lstm
@@ -672,18 +672,7 @@ def test_interrupted(
 @pytest.mark.parametrize("arguments", [["net.npz", "input.npz"], ["--help"]])
 def test_closed_pipe(files: Files, arguments: list[str]) -> None:
     files.input()
-    with subprocess.Popen(
-        [sys.executable, "-W", "error", "-m", "lstm", "compare", *arguments],
-        cwd=files.folder,
-        env=environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    ) as process:
-        assert process.stdout is not None
-        assert process.stderr is not None
-        process.stdout.close()
-        assert process.stderr.read() == b""
-    assert process.returncode == 141
+    assert into_closed_pipe(files.folder, "compare", *arguments) == (141, b"")
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="/dev/full is not here")

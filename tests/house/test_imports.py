@@ -24,7 +24,7 @@ FLOORS = (
     ("comparison",),
     ("gradient_check", "train", "sklearn", "dask", "torch"),
     ("model", "files"),
-    ("stream", "layer", "tape", "plot", "formats", "conversions", "habits"),
+    ("stream", "layer", "tape", "plot", "formats", "conversions", "habits", "arrow"),
     ("core",),
     ("_version", "_kernel", "kernel_failure", "systems", "cpus", "threadpools", "threads", "config"),
 )

@@ -43,6 +43,13 @@ def test_show_config_in_an_unknown_mode(mode: Any) -> None:
         lstm.show_config(mode)
 
 
+OPTIONAL = (
+    ("lstm.torch", "torch"),
+    ("lstm.sklearn", "sklearn"),
+    ("lstm.arrow", "pyarrow"),
+    ("lstm.dask", "distributed"),
+)  # modules that need a library, and which
+
 MODULES = [
     "lstm",
     *(
@@ -57,8 +64,8 @@ MODULES = [
 def test_docstring_examples(name: str) -> None:
     if name == "lstm.plot":
         pytest.importorskip("matplotlib").use("Agg")
-    for library in ("torch", "sklearn"):
-        if name.startswith(f"lstm.{library}"):
+    for start, library in OPTIONAL:
+        if name.startswith(start):
             pytest.importorskip(library)
     module = importlib.import_module(name)
     found = doctest.testmod(module, optionflags=doctest.ELLIPSIS)
