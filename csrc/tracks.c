@@ -15,10 +15,23 @@ static ptrdiff_t parts_done(const lstm_track *track) {
     return __atomic_load_n(&track->done, __ATOMIC_ACQUIRE);
 }
 
+static int is_done(const lstm_track *track) { return parts_done(track) == track->parts; }
+
+/* Whether all parts of the first `count` tracks are done. */
+static int are_done(const lstm_tracks *all, int count) {
+    for (int number = 0; number < count; number++) {
+        if (!is_done(&all->tracks[number])) {
+            return 0;
+        }
+    }
+    return 1;
+}
+
 /* Whether the next part of a track can be done; its member, or anyone if it has none, may ask. */
 static int is_ready(const lstm_tracks *all, const lstm_track *track) {
     const ptrdiff_t done = parts_done(track);
-    return done < all->parts && (track->follows < 0 || parts_done(&all->tracks[track->follows]) > done);
+    return done < track->parts && (track->follows < 0 || parts_done(&all->tracks[track->follows]) > done) &&
+           (done > 0 || are_done(all, track->after));
 }
 
 static int take(lstm_track *track) {
@@ -28,12 +41,12 @@ static int take(lstm_track *track) {
 
 static void leave(lstm_track *track) { __atomic_store_n(&track->is_taken, 0, __ATOMIC_RELEASE); }
 
-/* Takes a track that can go on, those that follow others first: they are what the last ones wait for. */
+/* Takes a track that can go on, those that wait for others first: they are what the last ones wait for. */
 static int take_ready(const lstm_tracks *all) {
     int found = NONE_FREE;
     for (int number = all->count - 1; number >= 0; number--) {
         lstm_track *track = &all->tracks[number];
-        if (__atomic_load_n(&track->is_taken, __ATOMIC_RELAXED) || parts_done(track) == all->parts) {
+        if (__atomic_load_n(&track->is_taken, __ATOMIC_RELAXED) || is_done(track)) {
             continue;
         }
         if (is_ready(all, track) && take(track)) {
@@ -47,25 +60,16 @@ static int take_ready(const lstm_tracks *all) {
     return found;
 }
 
-static int are_done(const lstm_tracks *all) {
-    for (int number = 0; number < all->count; number++) {
-        if (parts_done(&all->tracks[number]) < all->parts) {
-            return 0;
-        }
-    }
-    return 1;
-}
-
 static void stop(lstm_tracks *all) {
     __atomic_store_n(&all->is_stopped, 1, __ATOMIC_RELAXED);
     lstm_signpost_advance(&all->progress);
 }
 
-/* Whether a part of this many nanoseconds was interrupted; keeps the quickest one's. */
-static int was_interrupted(lstm_tracks *all, int64_t nanoseconds) {
-    const int64_t quickest = __atomic_load_n(&all->quickest, __ATOMIC_RELAXED);
+/* Whether a part of this many nanoseconds was interrupted; keeps the quickest one's of its kind. */
+static int was_interrupted(lstm_tracks *all, int kind, int64_t nanoseconds) {
+    const int64_t quickest = __atomic_load_n(&all->quickest[kind], __ATOMIC_RELAXED);
     if (quickest == 0 || nanoseconds < quickest) {
-        __atomic_store_n(&all->quickest, nanoseconds, __ATOMIC_RELAXED);
+        __atomic_store_n(&all->quickest[kind], nanoseconds, __ATOMIC_RELAXED);
         return 0;
     }
     return nanoseconds > INTERRUPTED * quickest + LEAST_INTERRUPTION;
@@ -97,7 +101,7 @@ static int go_along(lstm_tracks *all, int number, int member) {
             break;
         }
         /* Whoever waits may have a CPU to itself; a helper that was interrupted has not. */
-        goes_home = was_interrupted(all, lstm_nanoseconds() - start) && member > 0 &&
+        goes_home = was_interrupted(all, track->kind, lstm_nanoseconds() - start) && member > 0 &&
                     lstm_signpost_waiting(&all->progress);
         __atomic_store_n(&track->done, part + 1, __ATOMIC_RELEASE);
         if (!goes_home) {
@@ -145,7 +149,7 @@ static void be_caller(lstm_tracks *all) {
             go_along(all, number, 0);
             continue;
         }
-        if (are_done(all)) {
+        if (are_done(all, all->count)) {
             return;
         }
         const int64_t left = all->patience - (lstm_nanoseconds() - heard);

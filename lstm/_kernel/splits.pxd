@@ -30,6 +30,14 @@ cdef struct Task:
     Call call
 
 
+cdef struct Extent:
+    # The rows of a call, and how many steps each has.
+    ptrdiff_t batch
+    ptrdiff_t time
+    const ptrdiff_t *order  # (B,): rows, longest first, or NULL
+    const ptrdiff_t *lengths  # (B,), or NULL
+
+
 cdef struct Split:
     bint is_long
     int members
@@ -56,9 +64,13 @@ cdef inline int set_task(
 
 # All in integers: a quotient of doubles would leave the flag of an inexact result.
 
-cdef inline ptrdiff_t row_length(const Call *call, ptrdiff_t row) noexcept nogil:
+cdef inline Extent extent_of(const Call *call) noexcept nogil:
+    return Extent(call.batch, call.time, call.order, call.lengths)
+
+
+cdef inline ptrdiff_t row_length(const Extent *extent, ptrdiff_t row) noexcept nogil:
     """Steps of a row, by its place in `order`."""
-    return call.time if call.order is NULL else call.lengths[call.order[row]]
+    return extent.time if extent.order is NULL else extent.lengths[extent.order[row]]
 
 
 cdef inline int64_t row_work(const LayerWeights *weights) noexcept nogil:
@@ -80,15 +92,28 @@ cdef inline bint is_long_work(int64_t step_work, ptrdiff_t time) noexcept nogil:
     return time >= LONG_GRAINS * lstm_pool_grain() // max(1, step_work)
 
 
-cdef inline ptrdiff_t row_steps(const Task *task) noexcept nogil:
+cdef inline ptrdiff_t row_steps(const Extent *extent) noexcept nogil:
     """Steps of all rows together."""
     cdef ptrdiff_t steps = 0
     cdef ptrdiff_t row
-    if task.call.order is NULL:
-        return task.call.batch * task.call.time
-    for row in range(task.call.batch):
-        steps += row_length(&task.call, row)
+    if extent.order is NULL:
+        return extent.batch * extent.time
+    for row in range(extent.batch):
+        steps += row_length(extent, row)
     return steps
+
+
+cdef inline ptrdiff_t average_rows(const Extent *extent) noexcept nogil:
+    """Rows at work at a step, on average, rounded up."""
+    return (row_steps(extent) + extent.time - 1) // extent.time
+
+
+cdef inline int worthy_members(int64_t step_work, ptrdiff_t time, int members) noexcept nogil:
+    """How many of `members` have a grain of the work of all steps each; 0 if there is less than one."""
+    cdef int64_t grain = lstm_pool_grain()
+    if step_work < grain:
+        members = <int>min(members, time // (grain // max(1, step_work)))
+    return members
 
 
 cdef inline Split split_of(
@@ -102,8 +127,7 @@ cdef inline Split split_of(
     cdef int64_t grain = lstm_pool_grain()
     cdef int64_t track_work, steps
     step_work = max(1, step_work)
-    if step_work < grain:
-        members = <int>min(members, time // (grain // step_work))
+    members = worthy_members(step_work, time, members)
     if members < 2:
         return split
     split.is_long = is_long_work(step_work, time)
@@ -125,13 +149,13 @@ cdef inline Split split_tasks(const Task *tasks, int count, bint is_chain, int m
     """How `members` share these tasks."""
     cdef int64_t work = 0
     cdef ptrdiff_t time = 1
-    cdef ptrdiff_t rows
     cdef bint records = False
+    cdef Extent extent
     cdef Split split
     cdef int k
     for k in range(count):
-        rows = (row_steps(&tasks[k]) + tasks[k].call.time - 1) // tasks[k].call.time  # at work on average
-        work = add_work(work, row_work(tasks[k].weights), rows)
+        extent = extent_of(&tasks[k].call)
+        work = add_work(work, row_work(tasks[k].weights), average_rows(&extent))
         time = max(time, tasks[k].call.time)
         records = records or tasks[k].call.record.gates is not NULL
     split = split_of(work, tasks[0].call.batch, time, count, is_chain, members)
@@ -140,17 +164,17 @@ cdef inline Split split_tasks(const Task *tasks, int count, bint is_chain, int m
     return split
 
 
-cdef inline ptrdiff_t group_start(const Task *task, ptrdiff_t group, ptrdiff_t groups) noexcept nogil:
+cdef inline ptrdiff_t group_start(const Extent *extent, ptrdiff_t group, ptrdiff_t groups) noexcept nogil:
     """The first row of a group, by its place in `order`: groups have about as many steps each."""
     cdef ptrdiff_t before
     cdef ptrdiff_t steps = 0
     cdef ptrdiff_t row = 0
     if group == groups:
-        return task.call.batch
-    if task.call.order is NULL:
-        return task.call.batch * group // groups
-    before = row_steps(task) // groups * group
-    while row < task.call.batch and steps < before:
-        steps += row_length(&task.call, row)
+        return extent.batch
+    if extent.order is NULL:
+        return extent.batch * group // groups
+    before = row_steps(extent) // groups * group
+    while row < extent.batch and steps < before:
+        steps += row_length(extent, row)
         row += 1
     return row

@@ -3,7 +3,6 @@
 #
 # A part is a call of its own, of some rows and steps, from the caller's states and back to them: so the bits
 # do not depend on how the work is split.
-from cpython.exc cimport PyErr_CheckSignals, PyErr_Occurred
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
@@ -11,10 +10,8 @@ from .call cimport Call, Rows, Saved, prepare, run_alone
 from .layer_weights cimport LayerWeights, lanes_of
 from .micro_kernels cimport GATE_COUNT, LSTM_CACHE_LINE, Pass, lstm_f32_pass, lstm_f64_pass
 from .passes cimport aligned, run_passes
-from .signals cimport SLICE
-from .splits cimport Split, Task, group_start, is_long_work, row_work, split_tasks
+from .splits cimport Extent, Split, Task, extent_of, group_start, is_long_work, row_work, split_tasks
 from .thread_pool cimport (
-    LSTM_TRACKS_FORKED,
     lstm_get_num_threads,
     lstm_pool_is_wish,
     lstm_pool_size,
@@ -23,8 +20,8 @@ from .thread_pool cimport (
     lstm_team_memory,
     lstm_track,
     lstm_tracks,
-    lstm_tracks_run,
 )
+from .tracks cimport padded, place, run_tracks, set_tracks
 from .units cimport run_units, unit_members
 
 cdef union Work:
@@ -41,6 +38,7 @@ cdef struct Team:
     lstm_track *tracks  # (tasks, groups)
     Task *tasks
     ptrdiff_t groups  # of rows, of every task
+    ptrdiff_t parts  # of every track
     ptrdiff_t *lengths  # (tasks, B): what every row has left of its length in a part
     Work *works  # (members,)
     char *scratch  # (members, scratch_bytes)
@@ -66,8 +64,9 @@ cdef inline Call rows_of_track(const Team *team, int track) noexcept nogil:
     cdef ptrdiff_t group = track % team.groups
     cdef ptrdiff_t size = sizeof(double) if task.weights.is_double else sizeof(float)
     cdef Call call = task.call
-    cdef ptrdiff_t row = group_start(task, group, team.groups)
-    call.batch = group_start(task, group + 1, team.groups) - row
+    cdef Extent extent = extent_of(&call)
+    cdef ptrdiff_t row = group_start(&extent, group, team.groups)
+    call.batch = group_start(&extent, group + 1, team.groups) - row
     if call.record.gates is not NULL:
         call.record = record_from(task, row)
     if call.order is not NULL:
@@ -99,8 +98,8 @@ cdef inline Call part_of(const Team *team, int track, ptrdiff_t part) noexcept n
     cdef ptrdiff_t number = track // team.groups
     cdef ptrdiff_t size = sizeof(double) if team.tasks[number].weights.is_double else sizeof(float)
     cdef Call call = rows_of_track(team, track)
-    cdef ptrdiff_t first = call.time * part // team.shared.parts
-    cdef ptrdiff_t end = call.time * (part + 1) // team.shared.parts
+    cdef ptrdiff_t first = call.time * part // team.parts
+    cdef ptrdiff_t end = call.time * (part + 1) // team.parts
     cdef ptrdiff_t row
     if call.reverse:
         first, end = call.time - end, call.time - first
@@ -143,25 +142,7 @@ cdef inline int run_part(void *job, int track, ptrdiff_t part, int member) noexc
     return run_part_typed(&team.works[member].f32, team, weights, &call, rows, member)
 
 
-cdef inline int hear_while_waiting(void *job) noexcept nogil:
-    """For `lstm_tracks`; -1, with an exception set, if a signal's handler raised."""
-    with gil:
-        return PyErr_CheckSignals()
-
-
 # ---- a team
-
-cdef inline size_t padded(size_t bytes) noexcept nogil:
-    """As many bytes or a few more, to whole cache lines."""
-    return (bytes + LSTM_CACHE_LINE - 1) // LSTM_CACHE_LINE * LSTM_CACHE_LINE
-
-
-cdef inline char *place(char **memory, size_t bytes) noexcept nogil:
-    """The next so many bytes."""
-    cdef char *found = memory[0]
-    memory[0] += padded(bytes)
-    return found
-
 
 cdef inline size_t most_scratch(Team *team) noexcept nogil:
     """Bytes of scratch memory of the largest part of all tracks."""
@@ -174,7 +155,7 @@ cdef inline size_t most_scratch(Team *team) noexcept nogil:
     for track in range(team.shared.count):
         task = &team.tasks[track // team.groups]
         # Parts differ by a step; in one of a single step less is needed.
-        time = min(task.call.time, task.call.time // team.shared.parts + 1)
+        time = min(task.call.time, task.call.time // team.parts + 1)
         call = rows_of_track(team, track)
         call.time = time
         if call.batch == 0:
@@ -197,7 +178,7 @@ cdef inline Team *new_team(const Task *tasks, int count, bint is_chain, Split sp
     cdef size_t size
     cdef int track
     memset(&plan, 0, sizeof(plan))
-    plan.shared.count, plan.shared.parts = tracks, split.parts
+    plan.shared.count, plan.parts = tracks, split.parts
     plan.groups = split.groups
     plan.tasks = <Task *>tasks
     plan.scratch_bytes = most_scratch(&plan)
@@ -225,11 +206,8 @@ cdef inline Team *new_team(const Task *tasks, int count, bint is_chain, Split sp
     memcpy(team.tasks, tasks, sizes[1])
     for track in range(tracks):
         team.tracks[track].follows = <int>(track - split.groups) if is_chain else -1
-    team.shared.tracks = team.tracks
-    team.shared.run = run_part
-    team.shared.while_waiting = hear_while_waiting
-    team.shared.patience = SLICE
-    team.shared.job = team
+        team.tracks[track].parts = split.parts
+    set_tracks(&team.shared, team.tracks, run_part, team)
     return team
 
 
@@ -247,7 +225,6 @@ cdef inline int run_team(const Task *tasks, int count, bint is_chain) except? -1
     """All tasks by as many members as there are and as pay; 0 if it is to be done by one thread alone."""
     cdef Split split
     cdef Team *team = NULL
-    cdef int status
     cdef int members = lstm_get_num_threads()
     if members < 2:
         return 0
@@ -263,12 +240,7 @@ cdef inline int run_team(const Task *tasks, int count, bint is_chain) except? -1
                 lstm_team_leave(0)
     if team is NULL:
         return 0
-    with nogil:
-        status = lstm_tracks_run(&team.shared, split.members)
-    free(team.memory)
-    if status == LSTM_TRACKS_FORKED and PyErr_Occurred() is NULL:
-        raise RuntimeError("this process was forked by a signal's handler in the middle of a call of lstm")
-    return -1 if status < 0 else 1
+    return run_tracks(&team.shared, split.members, team.memory)
 
 
 cdef inline int run_calls(const Task *tasks, int count, bint is_chain) except -1:

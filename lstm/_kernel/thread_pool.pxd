@@ -26,15 +26,18 @@ cdef extern from "thread_pool.h" nogil:
 
 cdef extern from "tracks.h" nogil:
     enum:
+        LSTM_TRACK_KINDS
         LSTM_TRACKS_FORKED
 
     ctypedef struct lstm_track:
         int follows
+        int after
+        int kind
+        ptrdiff_t parts
 
     ctypedef struct lstm_tracks:
         lstm_track *tracks
         int count
-        ptrdiff_t parts
         int (*run)(void *job, int track, ptrdiff_t part, int member) noexcept nogil
         int (*while_waiting)(void *job) noexcept nogil
         int64_t patience
