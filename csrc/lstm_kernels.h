@@ -308,9 +308,11 @@ typedef struct {
         lstm_slice slice;                                                                                         \
         ptrdiff_t batch;                                                                                          \
         ptrdiff_t time;                                                                                           \
-        ptrdiff_t rows;      /* of a pass */                                                                      \
-        ptrdiff_t first_row; /* of a pass, in the record */                                                       \
-        ptrdiff_t active;    /* of these, those that have the step at work: the first ones */                     \
+        ptrdiff_t rows;        /* of a pass */                                                                    \
+        ptrdiff_t first_row;   /* of a pass, in the record */                                                     \
+        ptrdiff_t active;      /* of these, those that have the step at work: the first ones */                   \
+        ptrdiff_t first_panel; /* of the units whose gradients of the weights are added */                        \
+        ptrdiff_t end_panel;                                                                                      \
         ptrdiff_t input_size;                                                                                     \
         ptrdiff_t hidden_size;                                                                                    \
         ptrdiff_t state_size;                                                                                     \

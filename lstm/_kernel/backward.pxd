@@ -8,6 +8,7 @@ from .micro_kernels cimport GATE_COUNT, LSTM_MAX_PRODUCT_VECTORS, lstm_fp_enter,
 from .products cimport (
     caller_row,
     cell_output_gradients,
+    column_panels,
     hidden_gradients,
     input_gradients,
     project_row,
@@ -16,7 +17,7 @@ from .products cimport (
 )
 from .signals cimport hear_signals
 from .tiles cimport share
-from .weight_gradients cimport steps_of, weight_gradients
+from .weight_gradients cimport steps_of, weight_gradients, weight_parts
 
 cdef enum:
     # Rows of one pass: bounds the scratch memory, as in the forward pass.
@@ -35,31 +36,29 @@ cdef inline bint is_stepwise(Backward *layer) noexcept nogil:
     return layer.batch >= STEPWISE_ROWS
 
 
-cdef inline void turn_weights(Backward *layer, bint of_hidden) noexcept nogil:
-    """hidden_columns or input_columns, panels of (4, H, columns), from packed (P, features, 4, L)."""
+cdef inline void turn_weights(Backward *layer, bint of_hidden, ptrdiff_t number) noexcept nogil:
+    """A panel of hidden_columns or input_columns, (4, H, columns), from packed (P, features, 4, L)."""
     cdef ptrdiff_t lanes = layer.kernels.lanes
     cdef ptrdiff_t features = layer.state_size if of_hidden else layer.input_size
-    cdef ptrdiff_t first = 0
-    cdef ptrdiff_t width, count, panel, gate
+    cdef ptrdiff_t first = number * LSTM_MAX_PRODUCT_VECTORS * lanes
+    cdef ptrdiff_t width = vectors_of(layer, features - first) * lanes
+    cdef ptrdiff_t count = min(width, features - first)
+    cdef ptrdiff_t panel, gate
     packed = layer.hidden_weights if of_hidden else layer.input_weights
     columns = layer.hidden_columns if of_hidden else layer.input_columns
-    while first < features:
-        width = vectors_of(layer, features - first) * lanes
-        count = min(width, features - first)
-        if count < width:
-            memset(columns, 0, GATE_COUNT * layer.hidden_size * width * sizeof(columns[0]))
-        for gate in range(GATE_COUNT):
-            for panel in range(layer.panels):
-                layer.kernels.turn(
-                    packed + ((panel * features + first) * GATE_COUNT + gate) * lanes,
-                    GATE_COUNT * lanes,
-                    count,
-                    min(lanes, layer.hidden_size - panel * lanes),
-                    columns + (gate * layer.hidden_size + panel * lanes) * width,
-                    width,
-                )
-        columns += GATE_COUNT * layer.hidden_size * width
-        first += count
+    columns += first * GATE_COUNT * layer.hidden_size
+    if count < width:
+        memset(columns, 0, GATE_COUNT * layer.hidden_size * width * sizeof(columns[0]))
+    for gate in range(GATE_COUNT):
+        for panel in range(layer.panels):
+            layer.kernels.turn(
+                packed + ((panel * features + first) * GATE_COUNT + gate) * lanes,
+                GATE_COUNT * lanes,
+                count,
+                min(lanes, layer.hidden_size - panel * lanes),
+                columns + (gate * layer.hidden_size + panel * lanes) * width,
+                width,
+            )
 
 
 cdef inline void turn_projection(Backward *layer) noexcept nogil:
@@ -86,6 +85,27 @@ cdef inline void turn_projection(Backward *layer) noexcept nogil:
             feature += lanes
         rows += layer.state_size * width
         first += count
+
+
+cdef inline ptrdiff_t turned_parts(Backward *layer) noexcept nogil:
+    """Parts of what `turn_part` lays out."""
+    cdef ptrdiff_t parts = column_panels(layer, layer.state_size) + (layer.projection is not NULL)
+    if layer.d_input is not NULL:
+        parts += column_panels(layer, layer.input_size)
+    return parts
+
+
+cdef inline void turn_part(Backward *layer, ptrdiff_t part) noexcept nogil:
+    """A part of the weights as products take them: a panel of W_h or W_x, or the projection."""
+    cdef ptrdiff_t hidden = column_panels(layer, layer.state_size)
+    if part < hidden:
+        turn_weights(layer, True, part)
+    elif layer.projection is NULL:
+        turn_weights(layer, False, part - hidden)
+    elif part == hidden:
+        turn_projection(layer)
+    else:
+        turn_weights(layer, False, part - hidden - 1)
 
 
 cdef inline void load_gradients(Backward *layer) noexcept nogil:
@@ -197,8 +217,8 @@ cdef inline void back_through_projection(Backward *layer, ptrdiff_t moment) noex
     layer.step.d_output = layer.step.hidden_norms = NULL
 
 
-cdef inline int run_steps_back(Backward *layer) noexcept nogil:
-    """All steps of the rows of a pass; -1, with an exception set, if a signal's handler raised."""
+cdef inline int run_steps_back(Backward *layer, ptrdiff_t first, ptrdiff_t end) noexcept nogil:
+    """Some steps of the rows of a pass; -1, with an exception set, if a signal's handler raised."""
     cdef ptrdiff_t step, moment
     cdef bint prefetches = layer.rows * layer.panels * RECORD_PARTS * layer.kernels.lanes < PREFETCH_ELEMENTS
     layer.active = 0
@@ -208,7 +228,7 @@ cdef inline int run_steps_back(Backward *layer) noexcept nogil:
     layer.step.d_hidden = layer.d_hidden if layer.projection is NULL else layer.d_cell_output
     layer.step.d_cell = layer.d_cell
     layer.step.d_sums = layer.d_sums
-    for step in range(layer.time):
+    for step in range(first, end):
         moment = step if layer.reverse else layer.time - 1 - step
         choose_active(layer, moment)
         if layer.active == 0:
@@ -228,11 +248,12 @@ cdef inline int run_steps_back(Backward *layer) noexcept nogil:
     return 0
 
 
-cdef inline void clear_padding(Backward *layer) noexcept nogil:
-    """d_input (B, T, I) and norms (2, B, T) = 0 past every row's length."""
+cdef inline void clear_padding(Backward *layer, ptrdiff_t first_row, ptrdiff_t end_row) noexcept nogil:
+    """d_input (B, T, I) and norms (2, B, T) = 0 past the length of each of some rows of the record."""
     cdef size_t size = sizeof(layer.norms[0])
-    cdef ptrdiff_t row, steps
-    for row in range(layer.batch):
+    cdef ptrdiff_t place, row, steps
+    for place in range(first_row, end_row):
+        row = caller_row(layer, place)
         steps = steps_of(layer, row)
         norms = layer.norms + row * layer.norms_batch_stride + steps
         memset(norms, 0, (layer.time - steps) * size)
@@ -245,56 +266,62 @@ cdef inline void clear_padding(Backward *layer) noexcept nogil:
             )
 
 
-cdef inline int run_input_back(Backward *layer) noexcept nogil:
-    """d_input (B, T, I); -1, with an exception set, if a signal's handler raised."""
-    cdef ptrdiff_t row = 0
-    cdef ptrdiff_t rows, step, steps, left
+cdef inline int run_input_back(
+    Backward *layer, ptrdiff_t row, ptrdiff_t end_row, ptrdiff_t first, ptrdiff_t end
+) noexcept nogil:
+    """d_input (B, T, I) of some rows and steps; -1, with an exception set, if a signal's handler raised."""
+    cdef ptrdiff_t first_moment = first if layer.reverse else layer.time - end
+    cdef ptrdiff_t last_moment = end if layer.reverse else layer.time - first
     # Rows of all steps lie one after another, as one long row.
-    while row < layer.batch:
-        rows = layer.batch if layer.lengths is NULL else 1
-        left = rows * steps_of(layer, caller_row(layer, row))
-        step = 0
+    cdef bint is_whole = layer.lengths is NULL and end - first == layer.time
+    cdef ptrdiff_t rows, moment, steps, left
+    while row < end_row:
+        rows = end_row - row if is_whole else 1
+        moment = first_moment
+        left = rows * (min(last_moment, steps_of(layer, caller_row(layer, row))) - moment)
         while left > 0:
             steps = share(left, INPUT_ROWS)
-            input_gradients(layer, row, step, steps)
+            input_gradients(layer, row, moment, steps)
             if hear_signals(&layer.slice, steps * layer.hidden_size * layer.input_size) < 0:
                 return -1
-            step += steps
+            moment += steps
             left -= steps
         row += rows
     return 0
 
 
-cdef inline int run_passes_back(Backward *layer) noexcept nogil:
-    """The steps of all rows, a pass of a few at a time; -1 if a signal's handler raised."""
-    cdef ptrdiff_t left = layer.batch
-    layer.first_row = 0
-    while left > 0:
-        layer.rows = share(left, BACKWARD_ROWS)
+cdef inline int run_passes_back(
+    Backward *layer, ptrdiff_t row, ptrdiff_t end_row, ptrdiff_t first, ptrdiff_t end
+) noexcept nogil:
+    """Some steps of some rows, a pass of a few rows at a time; -1 if a signal's handler raised.
+
+    From the gradients of the states after these steps to those of the states before.
+    """
+    if first == 0 and layer.lengths is not NULL:
+        clear_padding(layer, row, end_row)
+    layer.first_row = row
+    while layer.first_row < end_row:
+        layer.rows = share(end_row - layer.first_row, BACKWARD_ROWS)
         load_gradients(layer)
-        if run_steps_back(layer) < 0:
+        if run_steps_back(layer, first, end) < 0:
             return -1
         store_gradients(layer)
         layer.first_row += layer.rows
-        left -= layer.rows
     return 0
 
 
 cdef inline int run_backward(Backward *layer, const ptrdiff_t *rank) noexcept nogil:
     """All that is asked for of one layer and direction; -1, with an exception set, if a handler raised."""
+    cdef ptrdiff_t part
     cdef int status
     layer.slice.mode = lstm_fp_enter()
-    turn_weights(layer, True)
-    if layer.d_input is not NULL:
-        turn_weights(layer, False)
-    if layer.projection is not NULL:
-        turn_projection(layer)
-    if layer.lengths is not NULL:
-        clear_padding(layer)
-    status = run_passes_back(layer)
+    for part in range(turned_parts(layer)):
+        turn_part(layer, part)
+    status = run_passes_back(layer, 0, layer.batch, 0, layer.time)
     if status == 0 and layer.d_input is not NULL and not is_stepwise(layer):
-        status = run_input_back(layer)
-    if status == 0 and layer.d_bias is not NULL:
-        status = weight_gradients(layer, rank)
+        status = run_input_back(layer, 0, layer.batch, 0, layer.time)
+    for part in range(weight_parts(layer)):
+        if status == 0 and layer.d_bias is not NULL:
+            status = weight_gradients(layer, rank, part)
     lstm_fp_leave(layer.slice.mode)
     return status

@@ -157,6 +157,7 @@ cdef inline void bind_sizes(
     layer.input_size, layer.hidden_size = weights.input_size, weights.hidden_size
     layer.state_size, layer.panels = weights.state_size, weights.panels
     layer.proj_clip = weights.proj_clip
+    layer.first_panel, layer.end_panel = 0, layer.panels
     layer.hidden_width = (layer.state_size + lanes - 1) // lanes * lanes
     layer.cell_width = layer.panels * lanes
     # A cache line more: at a power of two the rows of a tile would share a few sets of the cache.
@@ -197,63 +198,95 @@ cdef inline ptrdiff_t take(ptrdiff_t *used, ptrdiff_t elements, ptrdiff_t lanes)
     return place
 
 
-cdef inline ptrdiff_t bind_scratch(Backward *layer, char *memory) noexcept nogil:
-    """Point `layer` at its parts of the scratch memory; returns the elements of all of them."""
+cdef inline void hand_out(Backward *layer, char *memory) noexcept nogil:
+    """Let d_hidden be the start of this memory, of which parts are handed out."""
+    if Backward is lstm_f32_backward:
+        layer.d_hidden = <float *>memory
+    else:
+        layer.d_hidden = <double *>memory
+
+
+cdef inline ptrdiff_t bind_shared(Backward *layer, char *memory) noexcept nogil:
+    """Point `layer` at the scratch memory that all its parts share; returns the elements of it."""
     cdef ptrdiff_t lanes = LSTM_CACHE_LINE // sizeof(layer.zeros[0])
-    cdef ptrdiff_t vectors = LSTM_MAX_PRODUCT_VECTORS * layer.kernels.lanes
-    cdef ptrdiff_t rows = share(layer.batch, BACKWARD_ROWS)
     cdef ptrdiff_t gates = GATE_COUNT * layer.hidden_size
     cdef ptrdiff_t input_width = (layer.input_size + layer.kernels.lanes - 1) // layer.kernels.lanes
     cdef ptrdiff_t used = 0
-    cdef bint projects = layer.projection is not NULL
-    start = layer.zeros
-    if Backward is lstm_f32_backward:
-        start = <float *>memory
-    else:
-        start = <double *>memory
-    layer.zeros = start + take(&used, vectors, lanes)
+    hand_out(layer, memory)
+    start = layer.d_hidden
+    layer.zeros = start + take(&used, LSTM_MAX_PRODUCT_VECTORS * layer.kernels.lanes, lanes)
     layer.ones = start + take(&used, 1, lanes)
+    layer.hidden_columns = start + take(&used, gates * layer.hidden_width, lanes)
+    layer.input_columns = layer.projection_rows = layer.d_hidden_steps = NULL
+    if layer.d_input is not NULL:
+        layer.input_columns = start + take(&used, gates * input_width * layer.kernels.lanes, lanes)
+    if layer.projection is not NULL:
+        layer.projection_rows = start + take(&used, layer.state_size * layer.cell_width, lanes)
+    if layer.d_projection is not NULL:
+        layer.d_hidden_steps = start + take(&used, layer.batch * layer.time * layer.state_size, lanes)
+    return used
+
+
+cdef inline ptrdiff_t bind_own(Backward *layer, char *memory, ptrdiff_t rows) noexcept nogil:
+    """Point `layer` at the scratch memory of passes of at most so many rows; returns the elements of it."""
+    cdef ptrdiff_t lanes = LSTM_CACHE_LINE // sizeof(layer.zeros[0])
+    cdef ptrdiff_t vectors = LSTM_MAX_PRODUCT_VECTORS * layer.kernels.lanes
+    cdef ptrdiff_t used = 0
+    hand_out(layer, memory)
+    start = layer.d_hidden
     layer.d_hidden = start + take(&used, rows * layer.hidden_width, lanes)
     layer.d_cell = start + take(&used, rows * layer.cell_width, lanes)
     layer.d_sums = start + take(&used, rows * layer.d_sums_width, lanes)
     layer.gathered = start + take(&used, layer.gathered_steps * vectors, lanes)
     layer.packed = start + take(&used, layer.panels * FEW_FEATURES * vectors, lanes)
-    layer.hidden_columns = start + take(&used, gates * layer.hidden_width, lanes)
-    layer.input_columns = NULL
-    layer.projection_rows = layer.d_cell_output = layer.cell_output = layer.projected = NULL
-    layer.d_hidden_steps = NULL
+    layer.d_step_input = layer.d_cell_output = layer.cell_output = layer.projected = NULL
     if layer.d_input is not NULL:
-        layer.input_columns = start + take(&used, gates * input_width * layer.kernels.lanes, lanes)
         layer.d_step_input = start + take(&used, rows * layer.input_size, lanes)
-    if projects:
-        layer.projection_rows = start + take(&used, layer.state_size * layer.cell_width, lanes)
+    if layer.projection is not NULL:
         layer.d_cell_output = start + take(&used, rows * layer.cell_width, lanes)
         layer.cell_output = start + take(&used, layer.cell_width, lanes)
         layer.projected = start + take(&used, layer.hidden_width + vectors, lanes)
-    if projects and layer.d_projection is not NULL:
-        layer.d_hidden_steps = start + take(&used, layer.batch * layer.time * layer.state_size, lanes)
     return used
 
 
-cdef inline int run_typed(
+cdef inline size_t prepare_backward(
     Backward *layer, const LayerWeights *weights, const BackwardCall *call
-) except -1:
-    """One call of B, T > 0."""
-    cdef char *memory
-    cdef size_t size
-    cdef int status
+) noexcept nogil:
+    """Fill in all but the scratch memory; returns the bytes of what all parts share."""
     bind_typed_weights(layer, weights)
     bind_typed_arrays(layer, call)
     bind_sizes(layer, weights, call)
     bind_record(&layer.record, &call.record, call.batch, call.time, call.reverse)
     bind_step(layer, weights)
-    size = bind_scratch(layer, NULL) * sizeof(layer.zeros[0])
-    memory = <char *>lstm_scratch_take(size + LSTM_CACHE_LINE)
-    if memory is NULL:
-        raise MemoryError(f"no memory for the gradients of {call.batch} rows of {call.time} steps")
-    bind_scratch(layer, <char *>aligned(memory))
+    return bind_shared(layer, NULL) * sizeof(layer.zeros[0])
+
+
+cdef inline void start_backward(Backward *layer, char *memory) noexcept nogil:
+    """Point `layer` at the scratch memory that all its parts share, and set what is the same in each call."""
+    bind_shared(layer, memory)
     memset(layer.zeros, 0, LSTM_MAX_PRODUCT_VECTORS * layer.kernels.lanes * sizeof(layer.zeros[0]))
     layer.ones[0] = 1
+
+
+cdef inline int no_memory_for_gradients(const BackwardCall *call) except -1:
+    raise MemoryError(f"no memory for the gradients of {call.batch} rows of {call.time} steps")
+
+
+cdef inline int run_typed(
+    Backward *layer, const LayerWeights *weights, const BackwardCall *call
+) except -1:
+    """One call of B, T > 0 by this thread."""
+    cdef ptrdiff_t rows = share(call.batch, BACKWARD_ROWS)
+    cdef size_t shared = prepare_backward(layer, weights, call)
+    cdef size_t own = bind_own(layer, NULL, rows) * sizeof(layer.zeros[0])
+    cdef char *memory = <char *>lstm_scratch_take(shared + own + LSTM_CACHE_LINE)
+    cdef char *start
+    cdef int status
+    if memory is NULL:
+        no_memory_for_gradients(call)
+    start = <char *>aligned(memory)
+    start_backward(layer, start)
+    bind_own(layer, start + shared, rows)
     layer.slice.work = layer.slice.heard = 0
     layer.slice.hears_signals = True
     layer.slice.is_stopped = NULL
@@ -263,12 +296,10 @@ cdef inline int run_typed(
     return status
 
 
-cdef inline int run_backward_call(const LayerWeights *weights, const BackwardCall *call) except -1:
-    """All that a call asks for."""
+cdef inline int run_backward_alone(const LayerWeights *weights, const BackwardCall *call) except -1:
+    """All that a call of B, T > 0 asks for, by this thread."""
     cdef lstm_f32_backward f32
     cdef lstm_f64_backward f64
-    if call.batch == 0 or call.time == 0:
-        return 0
     if weights.is_double:
         return run_typed(&f64, weights, call)
     return run_typed(&f32, weights, call)

@@ -24,6 +24,8 @@ cdef extern from "lstm_kernels.h" nogil:
         ptrdiff_t rows
         ptrdiff_t first_row
         ptrdiff_t active
+        ptrdiff_t first_panel
+        ptrdiff_t end_panel
         ptrdiff_t input_size
         ptrdiff_t hidden_size
         ptrdiff_t state_size
@@ -95,6 +97,8 @@ cdef extern from "lstm_kernels.h" nogil:
         ptrdiff_t rows
         ptrdiff_t first_row
         ptrdiff_t active
+        ptrdiff_t first_panel
+        ptrdiff_t end_panel
         ptrdiff_t input_size
         ptrdiff_t hidden_size
         ptrdiff_t state_size

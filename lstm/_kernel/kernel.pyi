@@ -58,23 +58,8 @@ def forward_sequence(
     record: tuple[np.ndarray, np.ndarray, np.ndarray] | None = ...,
     recurrent: np.ndarray | None = ...,
 ) -> None: ...
-def backward_sequence(
-    weights: PackedWeights,
-    X: np.ndarray,
-    Y: np.ndarray,
-    h0: np.ndarray,
-    record: tuple[np.ndarray, np.ndarray, np.ndarray],
-    dY: np.ndarray | None,
-    dh: np.ndarray,
-    dC: np.ndarray,
-    dX: np.ndarray | None,
-    sums: tuple[np.ndarray | None, ...] | None,
-    norms: np.ndarray,
-    lengths: np.ndarray | None = ...,
-    reverse: bool = ...,
-    recurrent: np.ndarray | None = ...,
-) -> None: ...
 def forward_sequences(calls: list[tuple[object, ...]], is_chain: bool = ...) -> None: ...
+def backward_sequences(calls: list[tuple[object, ...]]) -> None: ...
 def shares(cells: object, rows: int, time: int, is_chain: bool) -> bool: ...
 def merge_directions(outputs: np.ndarray, backward: np.ndarray, merge: str) -> None: ...
 def everyday_step(

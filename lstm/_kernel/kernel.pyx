@@ -10,7 +10,9 @@
             hidden_products                                 h half, then the cell update
               kernels.gates / .step    micro_kernels.pxd    one register tile, in C
 
-    backward_sequence                this file            its gradients: backward_call.pxd, backward.pxd
+    backward_sequences               this file            their gradients, by several threads, or one
+      run_backward_calls             backward_teams.pxd
+        run_backward                 backward.pxd         backward_call.pxd, products.pxd
 
 Shapes: B batch, T time, I input, H hidden, O features of h, L lanes, P = ceil(H / L) panels. The layouts of
 weights, sums and states are drawn in csrc/lstm_kernels.h, docs/kernels.md explains the words.
@@ -22,8 +24,8 @@ from libc.stdlib cimport free, malloc
 
 import numpy
 
-from .backward_call cimport BackwardCall, backward_call, run_backward_call
-from .call cimport check_call, check_lengths
+from .backward_teams cimport BackwardTask, run_backward_calls, set_backward_task
+from .call cimport check_call
 from .isas cimport default_isa, isa_names
 from .layer_weights cimport (
     LayerWeights,
@@ -212,7 +214,7 @@ def forward_sequence(
     weights' dtype; `X` and `Y` may have any strides but on the last axis. `h`, `C` and `Y` overlap neither
     one another nor `X`. With `reverse` time runs from the end. `lengths` (B,) of intp: a row's steps
     past its length are not read, and are zero in `Y`; not together with `trace`. `record` is overwritten
-    with what `backward_sequence` needs: gates (P, B, T, 4, L), cells (P, B, T + 1, L), squashed
+    with what `backward_sequences` needs: gates (P, B, T, 4, L), cells (P, B, T + 1, L), squashed
     (P, B, T, L). `recurrent` (B, O): factors of h on its way to the next step.
     """
     forward_sequences([(weights, X, h, C, Y, lengths, reverse, trace, record, recurrent)])
@@ -269,30 +271,35 @@ cdef rows_by_length(lengths):
     return lengths, numpy.ascontiguousarray(numpy.argsort(-lengths, kind="stable"), numpy.intp)
 
 
-def backward_sequence(
-    PackedWeights weights not None, X, Y, h0, tuple record not None, dY, dh, dC, dX, tuple sums, norms,
-    lengths=None, bint reverse=False, recurrent=None,
-):
-    """The gradients of one `forward_sequence` with a record: all time steps of one layer and direction.
+def backward_sequences(calls):
+    """The gradients of some passes of `forward_sequences` with a record, which do not depend on one another.
 
+    Each of `calls` is (weights, X, Y, h0, record, dY, dh, dC, dX, sums, norms, lengths, reverse, recurrent).
     X (B, T, I), Y (B, T, O), h0 (B, O), `lengths`, `reverse` and `recurrent` are those of the pass. dY
     (B, T, O), or None, dh (B, O) and dC (B, H) are the gradients of its results; the last two are
     overwritten with those of the first state, dX (B, T, I), if given, with that of X. Those of the weights
     are added to `sums`, or None: input (4, H, I), hidden (4, H, O), bias (4, H), peephole (3, H) or None,
     projection (O, H) or None; with one more axis in front, (B, ...), each row's to its own. `norms`
-    (2, B, T) is overwritten with the norms of the gradients of h and C of every step. The record is used up.
+    (2, B, T) is overwritten with the norms of the gradients of h and C of every step. Records are used up.
     """
-    cdef BackwardCall call = backward_call(
-        &weights.layer, X, Y, h0, record, dY, dh, dC, dX, sums, norms, recurrent, reverse
-    )
-    cdef const Py_ssize_t[::1] order, rank, steps
-    if lengths is not None and call.batch:
-        check_lengths(lengths, call.batch, call.time)
-        steps, order = rows_by_length(lengths)
-        rank = numpy.argsort(order)
-        call.lengths, call.order = <const ptrdiff_t *>&steps[0], <const ptrdiff_t *>&order[0]
-        call.rank = <const ptrdiff_t *>&rank[0]
-    run_backward_call(&weights.layer, &call)
+    cdef BackwardTask *tasks
+    cdef PackedWeights weights
+    cdef ptrdiff_t used = 0
+    kept = []  # what the tasks point at
+    tasks = <BackwardTask *>malloc(max(1, len(calls)) * sizeof(BackwardTask))
+    if tasks is NULL:
+        raise MemoryError
+    try:
+        for weights, *given, lengths, reverse, recurrent in calls:
+            lengths, order = rows_by_length(lengths)
+            rank = None if order is None else numpy.argsort(order)
+            kept.append((lengths, order, rank))
+            set_backward_task(&tasks[used], &weights.layer, given, lengths, order, rank, reverse, recurrent)
+            used += tasks[used].call.batch > 0 and tasks[used].call.time > 0
+        if used > 0:
+            run_backward_calls(tasks, used)
+    finally:
+        free(tasks)
 
 
 cdef bint stack_of(object cells, Stack *stack) noexcept:

@@ -20,6 +20,12 @@ cdef inline ptrdiff_t vectors_of(Backward *layer, ptrdiff_t columns) noexcept no
     return min(LSTM_MAX_PRODUCT_VECTORS, (columns + lanes - 1) // lanes)
 
 
+cdef inline ptrdiff_t column_panels(Backward *layer, ptrdiff_t columns) noexcept nogil:
+    """Panels of so many columns."""
+    cdef ptrdiff_t width = LSTM_MAX_PRODUCT_VECTORS * layer.kernels.lanes
+    return (columns + width - 1) // width
+
+
 cdef inline void row_tiles(Backward *layer, ptrdiff_t rows, ptrdiff_t vectors) noexcept nogil:
     """The product of `rows` rows, from the tile in `layer.product` on, a tile of some rows at a time."""
     cdef ptrdiff_t done = 0

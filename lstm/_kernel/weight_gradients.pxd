@@ -3,11 +3,14 @@
 #
 # Row by row, in the caller's order; a row's steps ascend in time, in blocks of at most 128, each summed from
 # zero and added to the running sum. So the gradients of a batch are the sum of its rows', bit for bit.
+#
+# A part of them is those of one panel of features, or those that are not of many features, and of the units
+# from layer.first_panel to layer.end_panel: no sum is in two parts.
 from libc.string cimport memset
 
 from .backward_types cimport Backward
-from .micro_kernels cimport GATE_COUNT, LSTM_SUM_BLOCK
-from .products cimport row_tiles, set_columns, vectors_of
+from .micro_kernels cimport GATE_COUNT, LSTM_MAX_PRODUCT_VECTORS, LSTM_SUM_BLOCK
+from .products cimport column_panels, row_tiles, set_columns, vectors_of
 from .signals cimport hear_signals
 from .tiles cimport share
 
@@ -97,7 +100,7 @@ cdef inline int panel_gradients(
     layer.product.input_row_stride = 1
     layer.product.input_k_stride = GATE_COUNT * lanes
     layer.product.weights_k_stride = width
-    for panel in range(layer.panels):
+    for panel in range(layer.first_panel, layer.end_panel):
         weights = layer.gathered
         for row in range(first_row, end):
             steps = steps_of(layer, row)
@@ -132,32 +135,32 @@ cdef inline ptrdiff_t rows_gathered(Backward *layer, ptrdiff_t row, ptrdiff_t en
 
 
 cdef inline int matrix_gradients(
-    Backward *layer, const ptrdiff_t *rank, ptrdiff_t first_row, ptrdiff_t rows, bint of_hidden
+    Backward *layer, const ptrdiff_t *rank, ptrdiff_t first_row, ptrdiff_t rows, ptrdiff_t feature,
+    bint of_hidden,
 ) noexcept nogil:
-    """d_input_weights (4, H, I) or d_hidden_weights (4, H, O) of some rows; -1 if a handler raised."""
+    """A panel of d_input_weights (4, H, I) or d_hidden_weights (4, H, O), from a feature on, of some rows.
+
+    Returns -1, with an exception set, if a signal's handler raised.
+    """
     cdef ptrdiff_t features = layer.state_size if of_hidden else layer.input_size
-    cdef ptrdiff_t feature = 0
-    cdef ptrdiff_t vectors, count, row, group, end, place
+    cdef ptrdiff_t vectors = vectors_of(layer, features - feature)
+    cdef ptrdiff_t width = vectors * layer.kernels.lanes
+    cdef ptrdiff_t count = min(features - feature, width)
+    cdef ptrdiff_t row, end, place
+    cdef ptrdiff_t group = first_row
     cdef ptrdiff_t last = last_row(layer, first_row, rows)
-    while feature < features:
-        vectors = vectors_of(layer, features - feature)
-        count = min(features - feature, vectors * layer.kernels.lanes)
-        group = first_row
-        while group < first_row + rows:
-            end = rows_gathered(layer, group, first_row + rows)
-            place = 0
-            for row in range(group, end):
-                if steps_of(layer, row) > 0:
-                    copy_features(
-                        layer, row, feature, count, vectors * layer.kernels.lanes, of_hidden, place
-                    )
-                place += steps_of(layer, row) * vectors * layer.kernels.lanes
-            set_columns(layer, count, vectors)
-            layer.product.sums_row_stride = layer.product.start_row_stride = features
-            if panel_gradients(layer, rank, group, end, last, feature, vectors, of_hidden) < 0:
-                return -1
-            group = end
-        feature += count
+    set_columns(layer, count, vectors)
+    layer.product.sums_row_stride = layer.product.start_row_stride = features
+    while group < first_row + rows:
+        end = rows_gathered(layer, group, first_row + rows)
+        place = 0
+        for row in range(group, end):
+            if steps_of(layer, row) > 0:
+                copy_features(layer, row, feature, count, width, of_hidden, place)
+            place += steps_of(layer, row) * width
+        if panel_gradients(layer, rank, group, end, last, feature, vectors, of_hidden) < 0:
+            return -1
+        group = end
     return 0
 
 
@@ -179,7 +182,7 @@ cdef inline int few_features(
     layer.product.weights_k_stride = vectors
     layer.product.start_row_stride = layer.product.sums_row_stride = vectors
     layer.product.last_lanes = lanes
-    for panel in range(layer.panels):
+    for panel in range(layer.first_panel, layer.end_panel):
         for row in range(first_row, first_row + rows):
             steps = steps_of(layer, row)
             place = panel * layer.record.panel_stride
@@ -208,13 +211,18 @@ cdef inline int few_features(
 cdef inline void pack_sums(Backward *layer, ptrdiff_t features, bint of_bias, ptrdiff_t row) noexcept nogil:
     """packed (P, features, 4, L) = the caller's sums (4, H, features) of a row, or of all."""
     cdef ptrdiff_t lanes = layer.kernels.lanes
+    cdef ptrdiff_t vectors = features * GATE_COUNT * lanes
     cdef ptrdiff_t gate, unit, feature
     sums = layer.d_input_weights + row * layer.d_input_weights_stride
     if of_bias:
         sums = layer.d_bias + row * layer.d_bias_stride
-    memset(layer.packed, 0, layer.panels * features * GATE_COUNT * lanes * sizeof(layer.packed[0]))
+    memset(
+        layer.packed + layer.first_panel * vectors,
+        0,
+        (layer.end_panel - layer.first_panel) * vectors * sizeof(layer.packed[0]),
+    )
     for gate in range(GATE_COUNT):
-        for unit in range(layer.hidden_size):
+        for unit in range(layer.first_panel * lanes, min(layer.end_panel * lanes, layer.hidden_size)):
             for feature in range(features):
                 layer.packed[
                     ((unit // lanes * features + feature) * GATE_COUNT + gate) * lanes + unit % lanes
@@ -229,7 +237,7 @@ cdef inline void unpack_sums(Backward *layer, ptrdiff_t features, bint of_bias, 
     if of_bias:
         sums = layer.d_bias + row * layer.d_bias_stride
     for gate in range(GATE_COUNT):
-        for unit in range(layer.hidden_size):
+        for unit in range(layer.first_panel * lanes, min(layer.end_panel * lanes, layer.hidden_size)):
             for feature in range(features):
                 sums[(gate * layer.hidden_size + unit) * features + feature] = layer.packed[
                     ((unit // lanes * features + feature) * GATE_COUNT + gate) * lanes + unit % lanes
@@ -256,7 +264,7 @@ cdef inline int peephole_gradients(
     cdef ptrdiff_t panel, row, ranked, gate, lane, units
     sums = layer.d_peephole + first_row * layer.d_peephole_stride
     memset(layer.packed, 0, 3 * lanes * sizeof(layer.packed[0]))
-    for panel in range(layer.panels):
+    for panel in range(layer.first_panel, layer.end_panel):
         units = min(lanes, layer.hidden_size - panel * lanes)
         for gate in range(3):
             for lane in range(units):
@@ -299,7 +307,7 @@ cdef inline int projection_gradients(
             depth = min(LSTM_SUM_BLOCK, steps - step)
             layer.product.depth = layer.product.chunk = depth
             layer.product.is_last = row == last and step + depth == steps
-            for panel in range(layer.panels):
+            for panel in range(layer.first_panel, layer.end_panel):
                 place = panel * layer.record.panel_stride + step
                 place += (row if rank is NULL else rank[row]) * layer.record.row_stride
                 set_columns(layer, layer.hidden_size - panel * lanes, 1)
@@ -315,17 +323,13 @@ cdef inline int projection_gradients(
     return 0
 
 
-cdef inline int row_gradients(
+cdef inline int other_gradients(
     Backward *layer, const ptrdiff_t *rank, ptrdiff_t first_row, ptrdiff_t rows
 ) noexcept nogil:
-    """Those of all weights of some rows, added to their sums; -1 if a signal's handler raised."""
+    """Those that are not of many features, of some rows; -1 if a signal's handler raised."""
     cdef int status = few_feature_gradients(layer, rank, first_row, rows, True)
     if status == 0 and layer.input_size <= FEW_FEATURES:
         status = few_feature_gradients(layer, rank, first_row, rows, False)
-    elif status == 0:
-        status = matrix_gradients(layer, rank, first_row, rows, False)
-    if status == 0:
-        status = matrix_gradients(layer, rank, first_row, rows, True)
     if status == 0 and layer.d_peephole is not NULL:
         status = peephole_gradients(layer, rank, first_row, rows)
     if status == 0 and layer.d_projection is not NULL:
@@ -333,15 +337,39 @@ cdef inline int row_gradients(
     return status
 
 
-cdef inline int weight_gradients(Backward *layer, const ptrdiff_t *rank) noexcept nogil:
-    """Those of all rows, into one sum or each row's into its own; -1 if a signal's handler raised.
+cdef inline ptrdiff_t input_parts(Backward *layer) noexcept nogil:
+    """Parts of d_input_weights, a panel of features each."""
+    return 0 if layer.input_size <= FEW_FEATURES else column_panels(layer, layer.input_size)
+
+
+cdef inline ptrdiff_t weight_parts(Backward *layer) noexcept nogil:
+    """Parts of the gradients of the weights."""
+    return 1 + input_parts(layer) + column_panels(layer, layer.state_size)
+
+
+cdef inline int row_gradients(
+    Backward *layer, const ptrdiff_t *rank, ptrdiff_t first_row, ptrdiff_t rows, ptrdiff_t part
+) noexcept nogil:
+    """A part of those of some rows, added to their sums; -1 if a signal's handler raised."""
+    cdef ptrdiff_t width = LSTM_MAX_PRODUCT_VECTORS * layer.kernels.lanes
+    cdef ptrdiff_t panel = part - 1
+    cdef ptrdiff_t panels = input_parts(layer)
+    if part == 0:
+        return other_gradients(layer, rank, first_row, rows)
+    if panel < panels:
+        return matrix_gradients(layer, rank, first_row, rows, panel * width, False)
+    return matrix_gradients(layer, rank, first_row, rows, (panel - panels) * width, True)
+
+
+cdef inline int weight_gradients(Backward *layer, const ptrdiff_t *rank, ptrdiff_t part) noexcept nogil:
+    """A part of those of all rows, into one sum or each row's into its own; -1 if a handler raised.
 
     `rank` (batch,) is the place of each of the caller's rows in the record, NULL if that is its number.
     """
     cdef ptrdiff_t row
     if layer.d_bias_stride == 0:
-        return row_gradients(layer, rank, 0, layer.batch)
+        return row_gradients(layer, rank, 0, layer.batch, part)
     for row in range(layer.batch):
-        if row_gradients(layer, rank, row, 1) < 0:
+        if row_gradients(layer, rank, row, 1, part) < 0:
             return -1
     return 0

@@ -26,6 +26,25 @@ class InputGradients(NamedTuple):
     norms: np.ndarray  # (2, L D, B, T): Euclidean norms of the gradients of h_t and C_t
 
 
+class CellBackward(NamedTuple):
+    """What is asked of one cell.
+
+    `dh` and `dC` hold the gradients of the last state and are overwritten with those of the first one.
+    Gradients of the weights are added to `sums`, arrays as in `Weights`, if given; where they have one more
+    axis in front, (B, ...), each row's to its own. `norms` is overwritten with the Euclidean norms of the
+    gradients of h and C of every step.
+    """
+
+    weights: PackedWeights | Weights
+    options: Options
+    kept: CellPass
+    dY: np.ndarray | None  # (B, T, O)
+    dh: np.ndarray  # (B, O)
+    dC: np.ndarray  # (B, H)
+    sums: Weights | None
+    norms: np.ndarray  # (2, B, T)
+
+
 @np.errstate(all="ignore")
 def backward(
     recording: Recording,
@@ -38,7 +57,7 @@ def backward(
     """dY (B, T, K) or None, dh (L D, B, O), dC (L D, B, H): the gradients of X, states and weights.
 
     `dh` and `dC` hold the gradients of the last states and are overwritten with those of the first ones.
-    Those of the weights are added to `sums`, if given, as in `backward_cell`. That of X is computed if
+    Those of the weights are added to `sums`, if given, as in `CellBackward`. That of X is computed if
     `inputs`. Whatever `dY` has at steps that were not computed is not read.
     """
     architecture, steps = recording.architecture, recording.steps
@@ -48,23 +67,22 @@ def backward(
     norms = np.empty((2, architecture.cells, batch, time), recording.dtype)
     directions = architecture.directions
     for layer in reversed(range(architecture.num_layers)):
-        d_input = None
-        d_outputs = split(dY, recording, layer)
-        for direction in range(directions):
-            cell = layer * directions + direction
-            dX = backward_cell(
+        cells = range(layer * directions, (layer + 1) * directions)
+        asks = [
+            CellBackward(
                 recording.cells[cell],
                 architecture.cell_options(cell),
                 recording.cell_pass(cell),
-                d_outputs[direction],
+                dY_of_cell,
                 dh[cell],
                 dC[cell],
-                inputs or layer > 0,
                 None if sums is None else sums[cell],
                 norms[:, cell],
             )
-            d_input = dX if d_input is None or dX is None else d_input + dX
-        dY = None if d_input is None else recording.dropped.of_layer(layer, d_input)
+            for cell, dY_of_cell in zip(cells, split(dY, recording, layer), strict=True)
+        ]
+        d_inputs = backward_cells(asks, inputs or layer > 0)
+        dY = None if d_inputs is None else recording.dropped.of_layer(layer, sum(d_inputs[1:], d_inputs[0]))
     if dY is not None and recording.dropped.input is not None:
         dY = dY * recording.dropped.input[:, np.newaxis]
     if steps is None:
@@ -75,48 +93,35 @@ def backward(
     )
 
 
-def backward_cell(
-    weights: PackedWeights | Weights,
-    options: Options,
-    kept: CellPass,
-    dY: np.ndarray | None,
-    dh: np.ndarray,
-    dC: np.ndarray,
-    inputs: bool,
-    sums: Weights | None,
-    norms: np.ndarray,
-) -> np.ndarray | None:
-    """dY (B, T, O) or None, dh (B, O), dC (B, H) -> dX (B, T, I), None unless `inputs`: one cell.
+def backward_cells(asks: list[CellBackward], inputs: bool) -> list[np.ndarray] | None:
+    """dX (B, T, I) of each of some cells, None unless `inputs`; they do not depend on one another.
 
-    `dh` and `dC` hold the gradients of the last state and are overwritten with those of the first one.
-    Gradients of the weights are added to `sums`, arrays as in `Weights`, if given; where they have one more
-    axis in front, (B, ...), each row's to its own. `norms` (2, B, T) is overwritten with the Euclidean norms
-    of the gradients of h and C of every step. This is the one place that chooses what computes them.
+    This is the one place that chooses what computes gradients.
     """
-    dX = np.empty(kept.X.shape, kept.X.dtype) if inputs else None
-    if isinstance(weights, PackedWeights):
-        assert isinstance(kept.values, PanelRecord)
-        _kernel.backward_sequence(
-            weights,
-            kept.X,
-            kept.h,
-            kept.h0,
-            tuple(kept.values),  # type: ignore[arg-type]
-            dY,
-            dh,
-            dC,
-            dX,
-            None if sums is None else tuple(sums),
-            norms,
-            kept.lengths,
-            kept.reverse,
-            kept.recurrent,
-        )
-    else:
+    dX = [np.empty(one.kept.X.shape, one.kept.X.dtype) if inputs else None for one in asks]
+    native: list[tuple[object, ...]] = []
+    for one, of_input in zip(asks, dX, strict=True):
+        kept = one.kept
+        if isinstance(one.weights, PackedWeights):
+            assert isinstance(kept.values, PanelRecord)
+            record, sums = tuple(kept.values), None if one.sums is None else tuple(one.sums)
+            given = (one.weights, kept.X, kept.h, kept.h0, record, one.dY, one.dh, one.dC, of_input, sums)
+            native.append((*given, one.norms, kept.lengths, kept.reverse, kept.recurrent))
+            continue
         assert isinstance(kept.values, np.ndarray)
-        record = CellRecord(*kept._replace(values=kept.values))  # type: ignore[arg-type]
-        reference_gradients.backward_sequence(weights, options, record, dY, dh, dC, dX, sums, norms)
-    return dX
+        reference_gradients.backward_sequence(
+            one.weights,
+            one.options,
+            CellRecord(*kept._replace(values=kept.values)),  # type: ignore[arg-type]
+            one.dY,
+            one.dh,
+            one.dC,
+            of_input,
+            one.sums,
+            one.norms,
+        )
+    _kernel.backward_sequences(native)
+    return [of_input for of_input in dX if of_input is not None] if inputs else None
 
 
 def zero_sums(architecture: Architecture, dtype: np.dtype[np.generic], rows: int | None) -> list[Weights]:

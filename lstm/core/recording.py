@@ -217,8 +217,13 @@ def _run_layer(recording: Recording, layer: int) -> None:
     """All directions of a layer, and what they give together."""
     architecture, used = recording.architecture, recording.used_storage()
     directions = architecture.directions
-    for cell in range(layer * directions, (layer + 1) * directions):
-        _run_recorded_cell(recording, cell)
+    cells = range(layer * directions, (layer + 1) * directions)
+    _kernel.forward_sequences(
+        [_native_call(recording, cell) for cell in cells if _is_native(recording, cell)]
+    )
+    for cell in cells:
+        if not _is_native(recording, cell):
+            _run_reference_cell(recording, cell)
     if used.merged is not None:
         used.merged[layer] = recording.direction_output(2 * layer)
         last = 2 * layer + 1
@@ -227,24 +232,23 @@ def _run_layer(recording: Recording, layer: int) -> None:
         )
 
 
-def _run_recorded_cell(recording: Recording, cell: int) -> None:
-    """One of the L D cells over all steps, into the storage."""
+def _is_native(recording: Recording, cell: int) -> bool:
+    return isinstance(recording.cells[cell], PackedWeights)
+
+
+def _native_call(recording: Recording, cell: int) -> tuple[Any, ...]:
+    """What the kernel is asked for one of the L D cells over all steps, into the storage."""
     kept = recording.cell_pass(cell)
-    weights = recording.cells[cell]
+    states = (recording.h_n[cell], recording.C_n[cell])
+    record = tuple(kept.values)
+    given = (recording.cells[cell], kept.X, *states, kept.h, kept.lengths, kept.reverse)
+    return (*given, None, record, kept.recurrent)
+
+
+def _run_reference_cell(recording: Recording, cell: int) -> None:
+    """One of the NumPy backend's cells over all steps, into the storage."""
+    kept = recording.cell_pass(cell)
     h, C = recording.h_n[cell], recording.C_n[cell]
-    if isinstance(weights, PackedWeights):
-        _kernel.forward_sequence(
-            weights,
-            kept.X,
-            h,
-            C,
-            kept.h,
-            kept.lengths,
-            kept.reverse,
-            record=tuple(kept.values),
-            recurrent=kept.recurrent,
-        )
-        return
     assert isinstance(kept.values, np.ndarray)
     if kept.lengths is not None:
         kept.values[...] = 0

@@ -131,20 +131,20 @@ def test_a_cell_overwrites_what_it_is_given(reverse: bool) -> None:
     h0, C0 = (np.ones((1, 4, 5)) for _ in range(2))
     recording = core.record(X, h0, C0, lengths, None, rates, rng)
     norms = np.full((2, 4, 6), np.nan)
-    dX = gradients.backward_cell(
+    ask = gradients.CellBackward(
         core.cells[0],
         core.architecture.cell_options(0),
         recording.cell_pass(0),
         None,
         np.ones((4, 5)),
         np.ones((4, 5)),
-        True,
         None,
         norms,
     )
+    found = gradients.backward_cells([ask], True)
     within = np.arange(6) < lengths[:, np.newaxis]
-    assert dX is not None
-    for values in (*norms, np.abs(dX).sum(axis=-1)):
+    assert found is not None
+    for values in (*norms, np.abs(found[0]).sum(axis=-1)):
         assert (values[within] > 0).all()
         assert (values[~within] == 0).all()
 
