@@ -17,7 +17,9 @@ from pathlib import Path
 
 import numpy as np
 
-for module in ("fcntl", "resource", "pwd", "grp", "termios", "torch"):
+posix = ("fcntl", "resource", "pwd", "grp", "termios")
+adapted = ("torch", "sklearn", "pyarrow", "dask", "distributed")  # whose own needs of a system are not ours
+for module in posix + adapted:
     sys.modules[module] = None
 for name in ("O_CLOEXEC", "O_NONBLOCK", "O_NOCTTY", "O_NOFOLLOW", "O_DIRECTORY", "fchown", "fchmod", "fork",
              "register_at_fork", "sched_getaffinity"):
