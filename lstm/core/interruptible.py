@@ -9,6 +9,8 @@ import weakref
 from collections.abc import Callable
 from typing import TypeVar
 
+from ..systems import memory_limit
+
 Result = TypeVar("Result")
 
 # Bytes from which work takes long enough to be worth a thread: 2 MiB are copied in a millisecond, and a
@@ -31,6 +33,8 @@ def interruptible(work: Callable[[], Result], size: int) -> Result:
     work goes on to its end and its result is dropped. So it must change nothing that others see.
     """
     if size < LONG or threading.current_thread() is not threading.main_thread():
+        return work()
+    if memory_limit() is not None:  # glibc reserves 64 MiB of addresses for a thread that allocates
         return work()
     results: list[Result] = []
     errors: list[BaseException] = []
