@@ -63,11 +63,13 @@ def show_config(mode: Literal["text", "dict"] = "text") -> dict[str, Any] | None
 
 
 def release_memory() -> int:
-    """Free the scratch memory that threads keep for their next call.
+    """Free the memory that is kept for the next call.
 
-    Each thread that has run a net of the native backend keeps at most 2 MiB, which saves mapping them anew
-    at every call. They are freed when the thread ends, in a forked child, and by this function; calls that
-    are at work in other threads keep theirs. Streams keep memory of their own.
+    Each thread that has run a net of the native backend keeps at most 2 MiB of scratch memory. Of the arrays
+    of training, tapes and gradients, all threads together keep at most 64 MiB that nothing refers to any
+    more. Both save mapping it anew at every call. It is freed in a forked child and by this function, scratch
+    memory also when its thread ends; calls that are at work in other threads keep theirs. Streams keep memory
+    of their own.
 
     Returns
     -------
@@ -84,4 +86,4 @@ def release_memory() -> int:
     0
 
     """
-    return _kernel.release_scratch()
+    return _kernel.release_scratch() + _kernel.release_blocks()

@@ -25,6 +25,7 @@ from libc.stdlib cimport free, malloc
 import numpy
 
 from .backward_teams cimport BackwardTask, run_backward_calls, set_backward_task
+from .blocks cimport MOST_AXES, array_in_block, lstm_blocks_release, lstm_blocks_setup
 from .call cimport check_call
 from .isas cimport default_isa, isa_names
 from .layer_weights cimport (
@@ -59,8 +60,8 @@ cdef extern from "scratch.h" nogil:
 cnp.import_array()
 lstm_guard_setup()
 lstm_pool_setup()
-if lstm_scratch_setup() < 0:
-    raise ImportError("the system has no thread key left for the kernel's scratch memory")
+if lstm_scratch_setup() < 0 or lstm_blocks_setup() < 0:
+    raise ImportError("the system has no thread key or memory left for the kernel's memory")
 
 KNOWN_ISAS = isa_names(False)
 SUPPORTED_ISAS = isa_names(True)
@@ -115,6 +116,18 @@ def share_grains(int work, bint is_stubborn=False):
 def release_scratch():
     """Free the scratch memory that threads keep for their next call; returns how many bytes that were."""
     return lstm_scratch_release() + lstm_pool_release()
+
+
+def release_blocks():
+    """Free the memory that waits for `recycled`; returns how many bytes that were."""
+    return lstm_blocks_release()
+
+
+def recycled(tuple shape not None, cnp.dtype dtype not None, bint clear=False):
+    """A new array of numbers, zeros if `clear`, whose memory earlier ones had and later ones will have."""
+    if len(shape) > MOST_AXES or dtype.num not in (cnp.NPY_FLOAT, cnp.NPY_DOUBLE):
+        raise ValueError(f"there are no recycled arrays of shape {shape} and dtype {dtype}")
+    return array_in_block(shape, dtype, clear)
 
 
 def floating_point_mode():

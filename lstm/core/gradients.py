@@ -64,7 +64,7 @@ def backward(
     if dY is not None and steps is not None:
         dY = gathered(dY, recording)
     batch, time = recording.used_storage().X.shape[:2]
-    norms = np.empty((2, architecture.cells, batch, time), recording.dtype)
+    norms = _kernel.recycled((2, architecture.cells, batch, time), recording.dtype)
     directions = architecture.directions
     for layer in reversed(range(architecture.num_layers)):
         cells = range(layer * directions, (layer + 1) * directions)
@@ -98,7 +98,7 @@ def backward_cells(asks: list[CellBackward], inputs: bool) -> list[np.ndarray] |
 
     This is the one place that chooses what computes gradients.
     """
-    dX = [np.empty(one.kept.X.shape, one.kept.X.dtype) if inputs else None for one in asks]
+    dX = [_kernel.recycled(one.kept.X.shape, one.kept.X.dtype) if inputs else None for one in asks]
     native: list[tuple[object, ...]] = []
     for one, of_input in zip(asks, dX, strict=True):
         kept = one.kept
@@ -128,13 +128,17 @@ def zero_sums(architecture: Architecture, dtype: np.dtype[np.generic], rows: int
     """Zeros to add the gradients of every cell's weights to; with `rows`, an axis of them is in front."""
     front = () if rows is None else (rows,)
     hidden, size = architecture.hidden_size, architecture.state_size
+
+    def zeros(*shape: int) -> np.ndarray:
+        return _kernel.recycled((*front, *shape), dtype, True)
+
     return [
         Weights(
-            np.zeros((*front, 4, hidden, architecture.cell_input_size(cell)), dtype),
-            np.zeros((*front, 4, hidden, size), dtype),
-            np.zeros((*front, 4, hidden), dtype),
-            np.zeros((*front, 3, hidden), dtype) if architecture.peephole else None,
-            np.zeros((*front, size, hidden), dtype) if architecture.proj_size else None,
+            zeros(4, hidden, architecture.cell_input_size(cell)),
+            zeros(4, hidden, size),
+            zeros(4, hidden),
+            zeros(3, hidden) if architecture.peephole else None,
+            zeros(size, hidden) if architecture.proj_size else None,
         )
         for cell in range(architecture.cells)
     ]
@@ -167,6 +171,7 @@ def gathered(values: np.ndarray, recording: Recording) -> np.ndarray:
 def scattered(values: np.ndarray, recording: Recording) -> np.ndarray:
     """(..., B, T', K) at the steps that a mask left -> (..., B, T, K) at all steps, zero at the others."""
     assert recording.steps is not None
-    result = np.empty((*values.shape[:-3], *recording.steps.mask.shape, values.shape[-1]), values.dtype)
+    shape = (*values.shape[:-3], *recording.steps.mask.shape, values.shape[-1])
+    result = _kernel.recycled(shape, values.dtype)
     recording.steps.scatter(values, result)
     return result

@@ -119,9 +119,9 @@ class PanelRecord(NamedTuple):
         lanes = _kernel.lanes(isa, dtype.name)
         panels = -(-hidden_size // lanes)
         return cls(
-            aligned_zeros((panels, batch, time, 4, lanes), dtype),
-            aligned_zeros((panels, batch, time + 1, lanes), dtype),
-            aligned_zeros((panels, batch, time, lanes), dtype),
+            _kernel.recycled((panels, batch, time, 4, lanes), dtype),
+            _kernel.recycled((panels, batch, time + 1, lanes), dtype),
+            _kernel.recycled((panels, batch, time, lanes), dtype),
         )
 
     def first_steps(self, time: int) -> PanelRecord:

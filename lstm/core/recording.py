@@ -38,15 +38,15 @@ class Storage(NamedTuple):
         layers, size, hidden = architecture.num_layers, architecture.state_size, architecture.hidden_size
         merges = architecture.merge != "concat"
         return cls(
-            np.empty((batch, time, architecture.input_size), dtype),
+            _kernel.recycled((batch, time, architecture.input_size), dtype),
             [
                 PanelRecord.allocate(hidden, dtype, weights.isa, batch, time)
                 if isinstance(weights, PackedWeights)
-                else np.empty((5, batch, time, hidden), dtype)
+                else _kernel.recycled((5, batch, time, hidden), dtype)
                 for weights in cells
             ],
-            np.empty((layers, batch, time, architecture.directions * size), dtype),
-            np.empty((layers, batch, time, size), dtype) if merges else None,
+            _kernel.recycled((layers, batch, time, architecture.directions * size), dtype),
+            _kernel.recycled((layers, batch, time, size), dtype) if merges else None,
             None,
         )
 
@@ -189,7 +189,8 @@ def record(
     if storage is None or not storage.fits(cells):
         storage = Storage.allocate(cells, architecture, dtype, batch, time)
     if steps is not None and storage.scattered is None:
-        storage = storage._replace(scattered=np.empty((batch, time, architecture.output_size), dtype))
+        scattered = _kernel.recycled((batch, time, architecture.output_size), dtype)
+        storage = storage._replace(scattered=scattered)
     dropped = dropout.draw(rates, rng, architecture, dtype, batch, X.shape[1])
     recording = Recording(
         cells, architecture, dtype, storage, h0, C0, h0.copy(), C0.copy(), lengths, steps, dropped
