@@ -64,6 +64,7 @@ def test_the_tables_run(code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPat
         "tflite": "tflite",
         "lstm.torch": "torch",
         "lstm.sklearn": "sklearn",
+        "lstm.dask": "distributed",
     }
     for word, library in libraries.items():
         if word in code:
@@ -87,8 +88,10 @@ def test_the_tables_run(code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPat
         ("from-rtneural.md", []),
         ("pytorch-training.md", ["torch"]),
         ("scikit-learn.md", ["sklearn"]),
+        ("scale.md", ["pyarrow", "distributed", "dask.dataframe"]),
     ],
 )
+@pytest.mark.filterwarnings("ignore:The inplace keyword:DeprecationWarning")  # Dask's use of pandas 3.1
 def test_pages_run(page: str, libraries: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for library in libraries:
         pytest.importorskip(library)

@@ -1,0 +1,18 @@
+"""Nets over Dask's arrays and frames, with the bits of one machine (extra ``dask``).
+
+`forward_sequence` takes Dask arrays, `forward_frame` frames whose cells are rows of different lengths.
+"""
+
+try:
+    import dask
+    import dask.array
+    import distributed
+except ImportError as error:
+    raise ImportError('lstm.dask needs Dask: pip install "lstm-native[dask]"') from error
+
+from .arrays import forward_sequence
+from .frames import forward_frame
+
+__all__ = ["forward_frame", "forward_sequence"]
+
+del dask, distributed
