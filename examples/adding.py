@@ -1,10 +1,11 @@
-"""Train an LSTM on the adding problem (Hochreiter and Schmidhuber 1997) with NumPy alone.
+"""The adding problem: train with NumPy alone.
 
     python examples/adding.py [loss.png]
 
-Every step has a random number and a mark. Two steps are marked, one in each half, and the net is to give the
-sum of their numbers after the last step. A net that remembers nothing can only answer 1: an error of 1/6. It
-takes about 4 seconds; the picture needs the extra ``plot``. docs/training.md explains it.
+This is the problem of Hochreiter and Schmidhuber (1997). Every step has a random number and a mark. Two steps
+are marked, one in each half, and the net is to give the sum of their numbers after the last step. A net that
+remembers nothing can only answer 1: an error of 1/6. It takes about 4 seconds; the picture needs the extra
+``plot``. docs/training.md explains it.
 """
 
 import sys

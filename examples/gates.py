@@ -1,4 +1,4 @@
-"""Draw the gates of a small LSTM over time: what it forgets, lets in, remembers and shows.
+"""The gates of a memory: what it forgets, lets in, keeps and shows.
 
     python examples/gates.py [gates.png]
 

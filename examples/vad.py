@@ -1,8 +1,9 @@
-"""Find the speech in a recording: Silero VAD, a trained net, frame by frame as from a microphone.
+"""Find the speech in a recording, frame by frame.
 
     python examples/vad.py [recording.wav] [--png speech.png]
 
-Every 32 ms the detector takes 512 new samples and says how likely it is that somebody speaks::
+Silero VAD, a trained detector, listens as if to a microphone. Every 32 ms it takes 512 new samples and says
+how likely it is that somebody speaks::
 
     512 samples ─▶ spectrum ─▶ 4 convolutions ─▶ features ─▶ LSTM ─▶ probability
                    (4, 129)       (T, C)           (128,)    (128,)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 import re
 import shutil
@@ -11,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from markdown_pages import run_page
 from rtneural_models import lstm_layer, model
 from support import DATA, ROOT
 
@@ -22,15 +21,10 @@ pytestmark = pytest.mark.skipif(not LONG.exists(), reason="needs the source tree
 
 
 def test_the_readmes_python_gives_the_output_shown() -> None:
-    """Each block goes on from the one before; a block of text after it is what it prints."""
-    blocks = re.findall(r"```python\n(.*?)```(?:\s+```text\n(.*?)```)?", SHORT.read_text("utf-8"), re.DOTALL)
-    assert len(blocks) == 2
-    names: dict[str, np.ndarray] = {}
-    for code, shown in blocks:
-        with contextlib.redirect_stdout(io.StringIO()) as printed:
-            exec(code, names)
-        assert shown
-        assert printed.getvalue() == shown
+    names = run_page(SHORT)
+    assert names["Y"].shape == (10, 5)
+    assert names["trainer"].step == 200
+    assert run_page(ROOT / "docs" / "index.md")["Y"].shape == (10, 5)
 
 
 def test_the_readme_shows_the_three_lines() -> None:
@@ -99,8 +93,4 @@ def test_pages_run(page: str, libraries: list[str], tmp_path: Path, monkeypatch:
         DATA / "tflite" / "stacked_keras.tflite", tmp_path / "model.tflite"
     )  # stands for the reader's
     monkeypatch.chdir(tmp_path)
-    names: dict[str, object] = {}
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / page).read_text("utf-8"), re.DOTALL)
-    assert len(blocks) >= 2
-    for block in blocks:
-        exec(block, names)
+    run_page(ROOT / "docs" / page)
