@@ -3,6 +3,7 @@
 Needs the extra ``docs``.
 """
 
+import ast
 import os
 import re
 import sys
@@ -32,7 +33,7 @@ extensions = [
 ]
 exclude_patterns = ["_tools", "gallery/**.ipynb"]
 # Parts of the package that need a library of their own are described where it is installed.
-LIBRARIES = {"torch": "torch"}
+LIBRARIES = {"torch": "torch", "sklearn": "sklearn", "dask": "dask", "arrow": "pyarrow"}
 exclude_patterns += [f"api/{page}.rst" for page, library in LIBRARIES.items() if find_spec(library) is None]
 
 default_role = "py:obj"  # a name in single backquotes is a link if it is described
@@ -62,10 +63,22 @@ html_theme_options = {
     "secondary_sidebar_items": ["page-toc"],
 }
 
+
+def can_run(path: Path) -> bool:
+    """Whether all that an example imports is installed; others are shown without their picture."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    names = {alias.name for node in tree.body if isinstance(node, ast.Import) for alias in node.names}
+    names |= {node.module for node in tree.body if isinstance(node, ast.ImportFrom) and node.module}
+    libraries = {name.partition(".")[0] for name in names}
+    return all(find_spec(name) for name in libraries)
+
+
+RUN = [path.name for path in sorted((ROOT / "examples").glob("*.py")) if can_run(path)]
+
 sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "gallery",
-    "filename_pattern": r"\.py$",
+    "filename_pattern": "|".join(rf"/{re.escape(name)}$" for name in RUN) or "^$",
     "nested_sections": False,
     "plot_gallery": "True",
     "image_scrapers": ("gallery.written_picture",),
