@@ -11,7 +11,14 @@ from support import ROOT
 LONGEST_LINE = 110
 PAGES = sorted(
     page
-    for pattern in ("*.md", "docs/*.md", "docs/tutorials/*.md", "benchmarks/*.md", "examples/*/*.md")
+    for pattern in (
+        "*.md",
+        "docs/*.md",
+        "docs/tutorials/*.md",
+        "benchmarks/*.md",
+        "examples/*/*.md",
+        ".github/**/*.md",
+    )
     for page in ROOT.glob(pattern)
 )
 
