@@ -66,7 +66,7 @@ setup(
         Extension(
             "lstm._kernel.kernel",
             ["lstm/_kernel/kernel.pyx", *files("csrc/*.c")],
-            depends=[*files("lstm/**/*.pxd"), *files("csrc/*.h")],
+            depends=[*files("lstm/**/*.px[di]"), *files("csrc/*.h")],
             include_dirs=["csrc", numpy.get_include()],
             define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")],
             extra_compile_args=compile_args,

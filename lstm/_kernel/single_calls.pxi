@@ -1,0 +1,80 @@
+# The micro-kernels one by one, for tests: a part of kernel.pyx.
+
+from .single_tiles cimport check_row, check_tile, map_typed, row_limits_of, row_typed, tile_typed
+
+
+def sigmoid(x, y, isa=DEFAULT_ISA):
+    """x (n,), y (n,): y = 1 / (1 + exp(-x)), as the cell update computes it."""
+    if y.dtype == "float64":
+        map_typed[double](x, y, isa_index(isa), False)
+    else:
+        map_typed[float](x, y, isa_index(isa), False)
+
+
+def tanh(x, y, isa=DEFAULT_ISA):
+    """x (n,), y (n,): y = tanh(x), as the cell update computes it."""
+    if y.dtype == "float64":
+        map_typed[double](x, y, isa_index(isa), True)
+    else:
+        map_typed[float](x, y, isa_index(isa), True)
+
+
+def gates_tile(input, weights, start, sums, isa=DEFAULT_ISA):
+    """input (rows, depth), weights (panels, depth, 4, L), start, sums (rows, panels, 4, L): one tile.
+
+    sums = start + input . weights, of `lstm_<dtype>_gates_<rows>x<panels L>__<isa>`.
+    """
+    arrays = {"weights": weights, "start": start, "sums": sums}
+    check_tile(isa, tile_limits(isa, start.dtype.name), input, arrays)
+    if start.dtype == "float64":
+        tile_typed[double](False, isa_index(isa), input, weights, start, sums, None, None, None)
+    else:
+        tile_typed[float](False, isa_index(isa), input, weights, start, sums, None, None, None)
+
+
+def step_tile(input, weights, start, cell, hidden, output=None, isa=DEFAULT_ISA):
+    """gates_tile, then the cell update: cell, hidden (rows, panels, L), output (rows, units) or None.
+
+    `cell` holds C before the step and is overwritten with C after it; `hidden`, and `output` for the
+    units it has, are overwritten with h. Of `lstm_<dtype>_step_<rows>x<panels L>__<isa>`.
+    """
+    arrays = {"weights": weights, "start": start, "cell": cell, "hidden": hidden}
+    rows, panels = check_tile(isa, tile_limits(isa, start.dtype.name), input, arrays)
+    units = panels * start.shape[3]
+    if output is not None and not (output.shape[0] == rows and 1 <= output.shape[1] <= units):
+        raise ValueError(f"output has shape {output.shape}, but must be ({rows}, 1 to {units})")
+    if start.dtype == "float64":
+        tile_typed[double](True, isa_index(isa), input, weights, start, None, cell, hidden, output)
+    else:
+        tile_typed[float](True, isa_index(isa), input, weights, start, None, cell, hidden, output)
+
+
+def row_limits(isa, dtype):
+    """(most panels of a net of one tile, whether there is a kernel for more): the kernels of a row alone."""
+    return row_limits_of(isa_index(isa), dtype == "float64")
+
+
+def row_steps(
+    bint is_net, weights, start, cell, hidden, output=None, x=None, x_weights=None, bint forward=True,
+    isa=DEFAULT_ISA,
+):
+    """weights (P, depth, 4, L), start (T, P, 4, L), cell (P, L), hidden (2, P, L): all steps of a row alone.
+
+    hidden holds h before the steps in its first part, where also that after them is, but after an odd number
+    of steps of a net of several tiles, whose h is in the second. output (T, depth) is overwritten with every
+    h. `is_net` asks for the kernel of a net of one tile, which adds x (T,) times x_weights (P, 4, L).
+    """
+    others = {
+        "start": start, "cell": cell, "hidden": hidden, "output": output, "x": x, "x_weights": x_weights
+    }
+    dtype = start.dtype.name
+    limits = (lanes(isa, dtype), *row_limits(isa, dtype))
+    check_row(isa, limits, is_net, weights, others)
+    if dtype == "float64":
+        row_typed[double](
+            is_net, isa_index(isa), weights, start, cell, hidden, output, x, x_weights, forward
+        )
+    else:
+        row_typed[float](
+            is_net, isa_index(isa), weights, start, cell, hidden, output, x, x_weights, forward
+        )
