@@ -1,6 +1,7 @@
-"""Nets over Dask's arrays and frames, with the bits of one machine (extra ``dask``).
+"""Nets over Dask's arrays and frames, and their training, with the bits of one machine (extra ``dask``).
 
-`forward_sequence` takes Dask arrays, `forward_frame` frames whose cells are rows of different lengths.
+`forward_sequence` takes Dask arrays, `forward_frame` frames whose cells are rows of different lengths; `fit`
+trains by the workers of a cluster.
 """
 
 try:
@@ -12,7 +13,8 @@ except ImportError as error:
 
 from .arrays import forward_sequence
 from .frames import forward_frame
+from .training import fit
 
-__all__ = ["forward_frame", "forward_sequence"]
+__all__ = ["fit", "forward_frame", "forward_sequence"]
 
 del dask, distributed

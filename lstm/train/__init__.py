@@ -19,8 +19,8 @@ from .losses import CrossEntropy, Huber, Loss, Quantile, Squared, mean_loss
 from .models import load, save
 from .optimizers import SGD, Adam, Optimizer, clip_norm
 from .parameters import Parameters
-from .records import History
-from .trainer import DivergedError, Trainer
+from .records import DivergedError, History
+from .trainer import Trainer
 
 __all__ = [
     "SGD",

@@ -256,30 +256,42 @@ def mean_loss(
     >>> value, derivative.tolist()
     (4.0, [[4.0], [0.0]])
     """
-    steps = prediction.shape[:-1]
     if weights is None:
-        weights = np.ones(steps)
+        weights = np.ones(prediction.shape[:-1])
+    rows, derivative = row_losses(
+        loss, prediction, target, weights, weight_of(weights) if total is None else total
+    )
+    return add_rows(rows, add_to), derivative
+
+
+def row_losses(
+    loss: Loss, prediction: np.ndarray, target: np.ndarray, weights: np.ndarray, total: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """As `mean_loss`, but what every row adds to the value, (B,) of float64, in place of their sum."""
+    steps = prediction.shape[:-1]
     counts = weights > 0
     if not counts.all():  # nothing of the others, whatever they hold
         prediction = np.where(counts[..., np.newaxis], prediction, 0)
         target = np.where(counts.reshape(steps + (1,) * (target.ndim - len(steps))), target, 0)
-    if total is None:
-        total = weight_of(weights)
     scale = weights / total if total > 0 else weights
     values, derivative = loss(prediction, target)
     derivative = derivative * scale.astype(derivative.dtype)[..., np.newaxis]
-    return _sum_of_rows(values * scale, add_to), derivative
+    return _of_rows(values * scale), derivative
 
 
 def weight_of(weights: np.ndarray) -> float:
     """Sum of (B,) or (B, T), row after row."""
-    return _sum_of_rows(weights)
+    return add_rows(_of_rows(weights))
 
 
-def _sum_of_rows(values: np.ndarray, total: float = 0.0) -> float:
-    """`total` and (B, ...) in float64: each row by itself, and then one row after the other."""
+def _of_rows(values: np.ndarray) -> np.ndarray:
+    """(B, ...) -> (B,) in float64: each row by itself."""
     values = np.asarray(values, np.float64)
-    rows = values.sum(axis=1) if values.ndim > 1 else values
+    return np.asarray(values.sum(axis=1)) if values.ndim > 1 else values
+
+
+def add_rows(rows: np.ndarray, total: float = 0.0) -> float:
+    """`total` and (B,) of float64, one row after the other."""
     for row in rows.tolist():  # not sum(), which compensates from Python 3.12 on
         total += row
     return total

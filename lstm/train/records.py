@@ -7,6 +7,10 @@ from typing import NamedTuple
 import numpy as np
 
 
+class DivergedError(ArithmeticError):
+    """The loss or the weights became infinite or NaN."""
+
+
 class History(NamedTuple):
     """What training has been so far."""
 

@@ -16,7 +16,6 @@ from numpy.typing import ArrayLike
 from ..core.checks import generator, positive_size
 from ..formats import FormatError
 from ..model import LSTM
-from ..tape import Tape
 from . import display
 from .data import Data
 from .heads import LinearHead
@@ -24,13 +23,9 @@ from .losses import Loss
 from .models import check_path
 from .optimizers import Optimizer, clip_norm, positive
 from .parameters import Parameters
-from .passes import loss_and_gradient, mean_loss_of
-from .records import History, Records
+from .passes import Batch, LocalPasses, Passes, mean_loss_of
+from .records import DivergedError, History, Records
 from .state import State
-
-
-class DivergedError(ArithmeticError):
-    """The loss or the weights became infinite or NaN."""
 
 
 def _saving() -> Any:
@@ -141,7 +136,7 @@ class Trainer:
         values = self._parameters.values.copy()
         self._state = State.start(values, optimizer.start(values), self._rng)
         self._before: State | None = None  # one step ago
-        self._tape: Tape | None = None
+        self._passes = LocalPasses()
         self._records = Records()
 
     def fit(
@@ -159,6 +154,7 @@ class Trainer:
         checkpoint_steps: int | None = None,
         stop: Callable[[Self], bool] | None = None,
         progress: bool = True,
+        passes: Passes | None = None,
     ) -> Self:
         """Train until `epochs` epochs are done, those of earlier calls included.
 
@@ -188,6 +184,8 @@ class Trainer:
             Called with the trainer after every epoch; training ends once it returns True.
         progress : bool
             Whether to show what happens, on stderr: by tqdm, if it is installed, else by a line an epoch.
+        passes : callable, optional
+            What computes loss and gradient of a step in place of this process; see `lstm.dask.fit`.
 
         Returns
         -------
@@ -224,7 +222,7 @@ class Trainer:
                     self._start_epoch(data)
                     started = time.perf_counter()
                     while self._state.place < data.size:
-                        self._do_step(data)
+                        self._do_step(data, passes or self._passes)
                         show.step(self._records.losses[-1])
                         if checkpoint is not None and every is not None and self.step % every == 0:
                             self.save(checkpoint)
@@ -244,14 +242,13 @@ class Trainer:
                 self._put_back()
         return self
 
-    def _do_step(self, data: Data) -> None:
+    def _do_step(self, data: Data, passes: Passes) -> None:
         """One batch: its loss, its gradient, and the weights moved by it. All of it happens, or nothing."""
         state = self._state
         self._put_back()
         rows = state.order[state.place : state.place + self.batch_size]
-        loss, weight, self._tape = loss_and_gradient(
-            self._parameters, self.loss, data, rows, self.part_size, self.dropout, self._rng, self._tape
-        )
+        batch = Batch(data, rows, self.loss, self.part_size, self.dropout, self._rng)
+        loss, weight = passes(self._parameters, batch)
         gradient = self._parameters.gradient
         if not (np.isfinite(loss) and np.isfinite(gradient).all()):
             self._diverge("the loss" if not np.isfinite(loss) else "the gradient", state.step, self._before)

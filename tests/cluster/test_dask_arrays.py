@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import time
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 import pytest
 from support import assert_same_bits, random_net
 from variants import VARIANTS, make
+from worker_processes import kill_one, slow_workers
 
 from lstm import LSTM
 
@@ -161,30 +161,16 @@ def test_weights_travel_once_to_each_worker(client: Any) -> None:
     assert all(count <= 2 for count in client.run(arrivals).values())
 
 
-def slow_down(seconds: float) -> None:
-    """Let every call of a net take longer on a worker."""
-    from lstm.core.net import Net
-
-    run = Net.run
-
-    def slow(*arguments: Any) -> None:
-        time.sleep(seconds)
-        run(*arguments)
-
-    Net.run = slow  # type: ignore[method-assign]
-
-
 def test_a_worker_is_killed(client: Any) -> None:
     """In the middle; its chunks are computed again, with the same bits."""
     net = random_net(np.random.default_rng(0), 3, 5, np.float32)
     X = np.random.default_rng(1).standard_normal((80, 30, 3))
-    client.run(slow_down, 0.03)
-    found = lstm.dask.forward_sequence(net, da.from_array(X, chunks=(2, 15, 3))).persist()
-    parts = client.futures_of(found)
-    deadline = time.monotonic() + 60
-    while sum(one.done() for one in parts) < 10 and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert 10 <= sum(one.done() for one in parts) < len(parts)
-    os.kill(next(iter(client.run(os.getpid).values())), signal.SIGKILL)
-    assert_same_bits(client.compute(found).result(timeout=60), net.forward_sequence(X))
-    client.restart()
+    with slow_workers(client, 0.03):
+        found = lstm.dask.forward_sequence(net, da.from_array(X, chunks=(2, 15, 3))).persist()
+        parts = client.futures_of(found)
+        deadline = time.monotonic() + 60
+        while sum(one.done() for one in parts) < 10 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert 10 <= sum(one.done() for one in parts) < len(parts)
+        kill_one(client)
+        assert_same_bits(client.compute(found).result(timeout=60), net.forward_sequence(X))

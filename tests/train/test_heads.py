@@ -10,7 +10,7 @@ from support import assert_same_bits, random_net
 
 from lstm.train import CrossEntropy, Huber, LinearHead, Loss, Parameters, Squared
 from lstm.train.data import Data
-from lstm.train.passes import loss_and_gradient
+from lstm.train.passes import Batch, LocalPasses
 
 BATCH, TIME, INPUT, HIDDEN, OUTPUTS = 5, 6, 2, 4, 3
 NETS: dict[str, dict[str, Any]] = {
@@ -48,7 +48,8 @@ def case(name: str, loss: Loss, every_step: bool, dtype: Any = np.float64) -> tu
 
 def gradient_of(parameters: Parameters, loss: Loss, data: Data, part_size: int | None = None) -> float:
     rng = np.random.default_rng(0)
-    return loss_and_gradient(parameters, loss, data, np.arange(data.size), part_size, {}, rng, None).loss
+    batch = Batch(data, np.arange(data.size), loss, part_size, {}, rng)
+    return LocalPasses()(parameters, batch).loss
 
 
 @pytest.mark.parametrize("every_step", [False, True])
