@@ -53,7 +53,7 @@ html_css_files = ["lstm.css"]
 html_show_sphinx = False
 html_copy_source = False
 html_show_sourcelink = False
-html_sidebars = {"index": [], "start": [], "changelog": [], "contributing": []}
+html_sidebars = {"index": [], "start": [], "changelog": []}
 html_theme_options = {
     "navbar_align": "left",
     "header_links_before_dropdown": 6,

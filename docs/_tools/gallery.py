@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import builtins
+import os
 import shutil
 import sys
 from pathlib import Path
 from typing import Any
+
+os.environ["TQDM_DISABLE"] = "1"  # read when tqdm is imported: a bar is for a terminal
 
 from sphinx_gallery import gen_gallery
 from sphinx_gallery.scrapers import figure_rst
@@ -42,4 +45,5 @@ def written_picture(block: Any, block_vars: dict[str, Any], gallery_conf: dict[s
         return ""
     path = next(block_vars["image_path_iterator"])
     shutil.move(PICTURE, path)
-    return str(figure_rst([path], gallery_conf["src_dir"]))
+    title = Path(block_vars["src_file"]).read_text(encoding="utf-8").splitlines()[0].strip('".')
+    return str(figure_rst([path], gallery_conf["src_dir"], fig_titles=title))
