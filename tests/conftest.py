@@ -24,6 +24,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="read so many random mutations of good files, 1,000,000 where no count is given (hours), 10,000 "
         "without this option, 2,000 under the sanitizers; write --fuzz=COUNT, or --fuzz at the end",
     )
+    parser.addoption(
+        "--engines",
+        action="store_true",
+        help="run the recipes for Spark and Ray on this machine, if they are installed (a minute each)",
+    )
 
 
 @pytest.fixture
