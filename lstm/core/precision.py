@@ -1,0 +1,126 @@
+"""Weights that take less memory than float32: bfloat16, float16, and int8 with a scale for every row.
+
+W_ih, W_hh and, in 16 bits, W_hr are kept small; biases and peepholes stay float32.
+
+Shapes: K features of x or of h; a row is what one unit and gate multiplies with them.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .. import _kernel
+from .architecture import Architecture, Options
+
+PRECISIONS = ("bfloat16", "float16", "int8")
+
+MOST_INT8 = 127
+"""The largest integer a weight, x or h becomes; -128 is never one, so that the range is symmetric."""
+
+MOST_DEPTH = 65_536
+"""Products of two int8 that a sum may have: 127² · 65,536 and offsets of the kernel fit an int32."""
+
+LEAST = np.float32(2.0**-119)
+"""Rows whose largest value is below this count as zero: 1/127 of it and 127 over it are still normal."""
+
+
+class Int8Rows(NamedTuple):
+    """A matrix whose value at (..., k) is ``values[..., k] * scales[...]``, one product of float32."""
+
+    values: np.ndarray  # (..., K) of int8, never -128
+    scales: np.ndarray  # (...) of float32, finite and not negative
+
+    def widen(self) -> np.ndarray:
+        """(..., K) of float32."""
+        with np.errstate(all="ignore"):
+            return np.asarray(self.values.astype(np.float32) * self.scales[..., np.newaxis])
+
+
+def check_precision(value: Any, dtype: np.dtype[Any]) -> str | None:
+    """None or one of `PRECISIONS`, which a float32 net may have; else TypeError or ValueError."""
+    if value is None:
+        return None
+    expected = f"None or one of {', '.join(map(repr, PRECISIONS))}"
+    if not isinstance(value, str):
+        raise TypeError(f"precision is {value!r}, but must be {expected}")
+    if value not in PRECISIONS:
+        raise ValueError(f"precision is {value!r}, but must be {expected}")
+    if dtype != np.float32:
+        raise ValueError(f"precision is {value!r}, but dtype is {dtype}: small weights need dtype float32")
+    return value
+
+
+def check_depths(precision: str | None, architecture: Architecture) -> None:
+    """ValueError if the sums of an int8 net would be longer than an int32 can hold."""
+    if precision != "int8":
+        return
+    inputs = max(architecture.cell_input_size(cell) for cell in range(architecture.cells))
+    if (most := max(inputs, architecture.state_size)) > MOST_DEPTH:
+        raise ValueError(
+            f"precision is 'int8', but a layer takes {most} features, and {MOST_DEPTH} at most fit"
+        )
+
+
+def quantize_rows(name: str, matrix: np.ndarray) -> Int8Rows:
+    """Matrix (..., K) of float32 -> integers (..., K) and scales (...): s = max|row| / 127, q = row / s.
+
+    ValueError, which names the matrix, if it holds NaN or infinity.
+    """
+    found = _kernel.enter_default_mode()
+    try:
+        most = np.abs(matrix).max(axis=-1)  # (...)
+        if not np.isfinite(most).all():
+            raise ValueError(f"{name} holds NaN or infinity, which int8 cannot hold")
+        small = most < LEAST
+        scales = np.where(small, np.float32(0), most / np.float32(MOST_INT8))
+        divisors = np.where(small, np.float32(np.inf), scales)[..., np.newaxis]
+        values = np.clip(np.rint(matrix / divisors), -MOST_INT8, MOST_INT8).astype(np.int8)
+    finally:
+        _kernel.restore_mode(found)
+    return Int8Rows(values, scales)
+
+
+def round_to(name: str, matrix: np.ndarray, precision: str) -> np.ndarray:
+    """Matrix (...) of float32 -> the nearest values that a 16-bit precision holds, again as float32."""
+    return widen(narrow(name, matrix, precision), precision)
+
+
+def narrow(name: str, matrix: np.ndarray, precision: str) -> np.ndarray:
+    """Matrix (...) of float32 -> (...) of uint16, the bits of the nearest bfloat16 or float16, ties to even.
+
+    NaN and infinity stay. ValueError, which names the matrix, if a finite value is too large.
+    """
+    with np.errstate(all="ignore"):
+        if precision == "float16":
+            bits = matrix.astype(np.float16).view(np.uint16)
+        else:
+            wide = np.ascontiguousarray(matrix).view(np.uint32)
+            ties_to_even = ((wide >> np.uint32(16)) & np.uint32(1)) + np.uint32(0x7FFF)
+            rounded = (wide + ties_to_even) >> np.uint32(16)
+            # Rounding could carry a NaN's bits into its sign.
+            quiet = (wide >> np.uint32(16)) | np.uint32(0x40)
+            bits = np.where(np.isnan(matrix), quiet, rounded).astype(np.uint16)
+        overflows = np.isfinite(matrix) & ~np.isfinite(widen(bits, precision))
+    if overflows.any():
+        largest = np.abs(matrix[overflows]).max()
+        raise ValueError(f"{name} holds a value of magnitude {largest}, which {precision} cannot hold")
+    return np.asarray(bits)
+
+
+def widen(bits: np.ndarray, precision: str) -> np.ndarray:
+    """Bits (...) of uint16 of a bfloat16 or float16 -> their values (...) as float32, exactly."""
+    if precision == "float16":
+        return bits.view(np.float16).astype(np.float32)
+    return np.asarray((bits.astype(np.uint32) << np.uint32(16)).view(np.float32))
+
+
+def bounds_h(options: Options, has_projection: bool) -> bool:
+    """Whether |h| ≤ 1 after every step: then int8 takes 1 for the largest |h|, so that its scale is fixed."""
+    at_gates, _, at_output = options.activations
+    return (
+        not has_projection
+        and at_gates.name in ("Sigmoid", "HardSigmoid")
+        and at_output.name in ("Tanh", "Sigmoid", "HardSigmoid", "Softsign")
+    )
