@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Self
 
-from .core.checks import net_dtype
 from .core.net import Net
 from .core.state_dict import from_state_dict
-from .core.typing import ActivationForm, FloatDType
+from .core.typing import ActivationForm, FloatDType, Precision
 from .core.weights import Parts
 
 
@@ -55,6 +55,7 @@ class Conversions:
         input_forget: bool = False,
         activations: Sequence[ActivationForm] | None = None,
         dtype: FloatDType | None = None,
+        precision: Precision | None = None,
         backend: Literal["native", "numpy"] = "native",
     ) -> Self:
         """Make a net from arrays under PyTorch's names; the sizes follow from names and shapes.
@@ -67,6 +68,8 @@ class Conversions:
             As for the class: what the arrays do not tell.
         dtype : {None, float64, float32}
             None: float32 where all arrays are of float32 or float16, else float64.
+        precision : {None, "bfloat16", "float16", "int8"}
+            As for the class, for a net of float32.
         backend : {"native", "numpy"}
             As for the class.
 
@@ -97,14 +100,14 @@ class Conversions:
             input_forget=input_forget,
             activations=activations,
         )
-        return cls._from_parts(parts, dtype, backend)
+        return cls._from_parts(parts, dtype, precision, backend)
 
     @classmethod
-    def _from_parts(cls, parts: Parts, dtype: FloatDType | None, backend: str) -> Self:
-        """A net of these parts, of another dtype if one is given."""
-        if dtype is not None:
-            parts = parts._replace(dtype=net_dtype(dtype))
-        return cls.from_core(Net(parts, backend))
+    def _from_parts(
+        cls, parts: Parts, dtype: FloatDType | None, precision: Precision | None, backend: str
+    ) -> Self:
+        """A net of these parts, of another dtype and precision if they are given."""
+        return cls.from_core(Net(parts.asked(dtype, precision), backend))
 
     @classmethod
     def from_torch(
@@ -113,6 +116,7 @@ class Conversions:
         prefix: str | None = None,
         *,
         dtype: FloatDType | None = None,
+        precision: Precision | None = None,
         backend: Literal["native", "numpy"] = "native",
     ) -> Self:
         """Make a net from PyTorch's weights.
@@ -125,7 +129,7 @@ class Conversions:
         prefix : str, optional
             The start of the names of the LSTM in a larger model, such as ``"encoder.lstm"``;
             needed if there are several.
-        dtype, backend
+        dtype, precision, backend
             As for `from_state_dict`.
 
         Returns
@@ -146,7 +150,7 @@ class Conversions:
         """
         from .formats import torch
 
-        return cls._from_parts(torch.read(source, prefix), dtype, backend)
+        return cls._from_parts(torch.read(source, prefix), dtype, precision, backend)
 
     @classmethod
     def from_onnx(
@@ -157,6 +161,7 @@ class Conversions:
         external_data: bool = False,
         initial_states: Literal["raise", "drop"] = "raise",
         dtype: FloatDType | None = None,
+        precision: Precision | None = None,
         backend: Literal["native", "numpy"] = "native",
     ) -> Self:
         """Make a net from the LSTM nodes of an ONNX model (extra ``onnx``).
@@ -179,7 +184,7 @@ class Conversions:
             What to do with initial states that are neither zero nor inputs of the model (constants,
             computed ones, those of another LSTM), and with constant lengths: raise, or leave them to
             the calls of the net; `lstm.tensors` gives the constants.
-        dtype, backend
+        dtype, precision, backend
             As for `from_state_dict`.
 
         Returns
@@ -209,7 +214,9 @@ class Conversions:
         """
         from .formats import onnx
 
-        return cls._from_parts(onnx.read(source, node, external_data, initial_states), dtype, backend)
+        return cls._from_parts(
+            onnx.read(source, node, external_data, initial_states), dtype, precision, backend
+        )
 
     @classmethod
     def from_keras(
@@ -218,6 +225,7 @@ class Conversions:
         layer: str | int | None = None,
         *,
         dtype: FloatDType | None = None,
+        precision: Precision | None = None,
         backend: Literal["native", "numpy"] = "native",
     ) -> Self:
         """Make a net from a Keras layer, or from the LSTM layers of a Keras model.
@@ -235,7 +243,7 @@ class Conversions:
             The name of a layer, its path (``"encoder/lstm_1"``), or its number among the LSTM layers;
             needed if they are no stack, or if the model has other recurrent layers. A TimeDistributed
             stands for the layer in it, ``"bidirectional/forward_lstm"`` for one direction.
-        dtype, backend
+        dtype, precision, backend
             As for `from_state_dict`.
 
         Returns
@@ -270,7 +278,43 @@ class Conversions:
         """
         from .formats.keras import live
 
-        return cls._from_parts(live.read(source, layer), dtype, backend)
+        return cls._from_parts(live.read(source, layer), dtype, precision, backend)
+
+    def quantize(self, precision: Precision | None) -> Self:
+        """Make a net of these weights that keeps them in another precision; this one stays as it is.
+
+        Parameters
+        ----------
+        precision : {"bfloat16", "float16", "int8", None}
+            As for the class. None: float32 again, with the values that the weights have now.
+
+        Returns
+        -------
+        LSTM
+
+        Raises
+        ------
+        ValueError
+            If the net is of float64, or has a weight that the precision cannot hold: NaN or infinity in
+            int8, one beyond 65504 in float16.
+        TypeError
+            If `precision` is no text.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from lstm import LSTM
+        >>> net = LSTM(40, 128, dtype=np.float32, rng=0)
+        >>> small = net.quantize("bfloat16")
+        >>> small
+        LSTM(40, 128, dtype=float32, precision='bfloat16')
+        >>> X = np.random.default_rng(1).standard_normal((100, 40), dtype=np.float32)
+        >>> bool(np.abs(small.forward_sequence(X) - net.forward_sequence(X)).max() < 0.02)
+        True
+        """
+        net = copy.copy(self)
+        net._net = self._net.quantized(precision)
+        return net
 
     def to_onnx(self, path: str | os.PathLike[str]) -> None:
         """Write the net as an ONNX model of one LSTM node a layer (extra ``onnx``).

@@ -10,7 +10,7 @@ import numpy as np
 
 from . import formats
 from .core.net import Net
-from .core.typing import ActivationForm
+from .core.typing import ActivationForm, FloatDType, Precision
 from .model import LSTM
 
 
@@ -25,6 +25,8 @@ def load(
     activations: Sequence[ActivationForm] | None = None,
     reverse: bool | None = None,
     merge: Literal["concat", "sum", "mean", "mul"] | None = None,
+    dtype: FloatDType | None = None,
+    precision: Precision | None = None,
     backend: Literal["native", "numpy"] = "native",
 ) -> LSTM:
     """Load a net from a file.
@@ -57,6 +59,9 @@ def load(
     activations, reverse, merge : optional
         As for `LSTM`: what a state dict in an .npz or .safetensors file, or the weights alone of a
         model of Keras, do not tell. A file that stores them raises if they are others.
+    dtype, precision : optional
+        As for `LSTM`; by default those of the file. With "int8", a file of such integers keeps its own where
+        an int8 net can hold them; with "bfloat16" or "float16", one of such weights keeps every bit.
     backend : {"native", "numpy"}
         As for `LSTM`.
 
@@ -99,7 +104,8 @@ def load(
         options["external_data"] = external_data
     if initial_states != "raise":
         options["initial_states"] = initial_states
-    return LSTM.from_core(Net(formats.read(path, **options), backend))
+    parts = formats.read(path, **options).asked(dtype, precision)
+    return LSTM.from_core(Net(parts, backend))
 
 
 def tensors(path: str | os.PathLike[str], *, external_data: bool = False) -> dict[str, np.ndarray]:

@@ -18,10 +18,11 @@ from .core import states
 from .core.architecture import check
 from .core.checks import generator, is_usable, net_dtype, positive_size
 from .core.net import Net
+from .core.precision import check_precision
 from .core.states import States
 from .core.summary import summary
 from .core.trace import Trace
-from .core.typing import ActivationForm, ArrayProperty, FloatDType, Floats
+from .core.typing import ActivationForm, ArrayProperty, FloatDType, Floats, Precision
 from .core.weights import Parts, initialize
 from .layer import Layer
 from .stream import Stream
@@ -87,6 +88,11 @@ class LSTM(Conversions):
         (name, alpha) and (name, alpha, beta).
     dtype : {float64, float32}
         Of weights, states and outputs. Inputs of any real dtype are cast to it.
+    precision : {None, "bfloat16", "float16", "int8"}
+        How a float32 net keeps its weights: None in float32. In 16 bits they are rounded once, and all else
+        is computed in float32. In int8 they are integers with a scale for every unit and gate; x and h
+        become such with one scale for every row and step, so that a row's result depends on nothing but
+        that row. Such nets are for inference: `record` raises.
     init : {"glorot", "pytorch", "normal"}
         "glorot": Glorot-uniform input weights, orthogonal recurrent weights, forget bias 1.
         "pytorch": uniform within ``1 / sqrt(hidden_size)``. "normal": standard normal weights,
@@ -151,6 +157,7 @@ class LSTM(Conversions):
         input_forget: bool = False,
         activations: Sequence[ActivationForm] | None = None,
         dtype: FloatDType = np.float64,
+        precision: Precision | None = None,
         init: Literal["glorot", "pytorch", "normal"] = "glorot",
         rng: Any = None,
         backend: Literal["native", "numpy"] = "native",
@@ -172,8 +179,9 @@ class LSTM(Conversions):
             activations=activations,
         )
         real = net_dtype(dtype)
+        small = check_precision(precision, real)
         weights = initialize(init, generator(rng), architecture, real)
-        self._net = Net(Parts(weights, architecture, real), backend)
+        self._net = Net(Parts(weights, architecture, real, small), backend)
 
     @property
     def input_size(self) -> int:
@@ -249,6 +257,11 @@ class LSTM(Conversions):
     def dtype(self) -> np.dtype[Any]:
         """Of weights, states and outputs."""
         return self._net.dtype
+
+    @property
+    def precision(self) -> str | None:
+        """How the weights are kept: "bfloat16", "float16" or "int8"; None: as `dtype` says."""
+        return self._net.precision
 
     @property
     def backend(self) -> str:
@@ -641,7 +654,7 @@ class LSTM(Conversions):
         ------
         TypeError, ValueError
             As for `forward_sequence`, and if a dropout is not a probability, `dropout` is given for a net of
-            one layer, or `out` is not a tape that fits.
+            one layer, `out` is not a tape that fits, or the net has a `precision`.
 
         Examples
         --------

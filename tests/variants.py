@@ -223,9 +223,18 @@ def apply(function: Any, z: np.ndarray) -> np.ndarray:
 
 
 def oracle_cell(
-    mixture: Mixture, suffix: str, functions: Any, row: list[np.ndarray], h: np.ndarray, C: np.ndarray
+    mixture: Mixture,
+    suffix: str,
+    functions: Any,
+    row: list[np.ndarray],
+    h: np.ndarray,
+    C: np.ndarray,
+    are_sums: bool = False,
 ) -> list[dict[str, np.ndarray]]:
-    """Steps x (I,) of one row in the order of computation, h (O,), C (H,) -> i, f, g, o, C, h of each."""
+    """Steps x (I,) of one row in the order of computation, h (O,), C (H,) -> i, f, g, o, C, h of each.
+
+    With `are_sums`, x (4H,) is what x and h give to the gates, without the bias.
+    """
     arguments = mixture.arguments
     size = arguments["hidden_size"]
     weights = {name: array.astype(np.float64) for name, array in mixture.state.items()}
@@ -238,7 +247,8 @@ def oracle_cell(
     at_gates, at_candidate, at_output = functions or ("Sigmoid", "Tanh", "Tanh")
     steps = []
     for x in row:
-        z = [(W @ x + R @ h + bias)[k * size : (k + 1) * size] for k in range(4)]
+        products = x if are_sums else W @ x + R @ h
+        z = [(products + bias)[k * size : (k + 1) * size] for k in range(4)]
         i = apply(at_gates, np.clip(z[0] + p[0] * C, -clip, clip))
         f = apply(at_gates, np.clip(z[1] + p[1] * C, -clip, clip))
         if arguments["input_forget"]:

@@ -16,6 +16,7 @@ from .architecture import Architecture, Options
 from .packing import PackedWeights, PanelRecord
 from .recording import CellPass, Recording
 from .reference_gradients import CellRecord
+from .sequence import CellWeights
 from .weights import Weights
 
 
@@ -35,7 +36,7 @@ class CellBackward(NamedTuple):
     gradients of h and C of every step.
     """
 
-    weights: PackedWeights | Weights
+    weights: CellWeights
     options: Options
     kept: CellPass
     dY: np.ndarray | None  # (B, T, O)
@@ -109,6 +110,7 @@ def backward_cells(asks: list[CellBackward], inputs: bool) -> list[np.ndarray] |
             native.append((*given, one.norms, kept.lengths, kept.reverse, kept.recurrent))
             continue
         assert isinstance(kept.values, np.ndarray)
+        assert isinstance(one.weights, Weights)
         reference_gradients.backward_sequence(
             one.weights,
             one.options,

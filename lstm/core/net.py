@@ -19,9 +19,10 @@ from .architecture import Architecture
 from .checks import cast
 from .interruptible import interruptible
 from .packing import PackedWeights, pack, unpack
+from .precision import check_depths, check_precision
 from .state_dict import fitting_weights, to_state_dict
 from .trace import Trace, trace_cells
-from .weights import Parts, Weights
+from .weights import Int8Matrices, Int8Weights, Parts, Weights, narrowed
 
 BACKENDS = ("native", "numpy")
 
@@ -38,7 +39,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_lock)
 
 
-def _size(stored: PackedWeights | Weights) -> int:
+def _size(stored: sequence.CellWeights) -> int:
     """Bytes of the two large arrays of one layer and direction."""
     return int(stored.input.nbytes + stored.hidden.nbytes)
 
@@ -58,52 +59,74 @@ class Net:
     architecture : Architecture
     dtype : numpy.dtype
         Of weights, states and outputs: float32 or float64.
+    precision : str or None
+        In which the weights are kept: one of `lstm.core.precision.PRECISIONS`, or None: in `dtype`.
     isa : str or None
         The instruction set that the weights are packed for; None for the NumPy backend.
     cells : tuple
-        The weights of the L D layers and directions: `PackedWeights`, or `Weights` for the NumPy backend.
+        The weights of the L D layers and directions: `PackedWeights`, or `Weights` and `Int8Weights` for the
+        NumPy backend.
         What is stored is never changed in place, only replaced: a call that runs in another thread keeps
         the weights it started with, and copies of a net share them.
     """
 
-    __slots__ = ("__weakref__", "architecture", "cells", "dtype", "isa")
+    __slots__ = ("__weakref__", "architecture", "cells", "dtype", "isa", "precision")
 
     architecture: Architecture
     cells: sequence.Cells
     dtype: np.dtype[Any]
     isa: str | None
+    precision: str | None
 
     def __init__(self, parts: Parts, backend: str = "native") -> None:
         if backend not in BACKENDS:
             raise ValueError(f"backend is {backend!r}, but must be 'native' or 'numpy'")
         self.architecture = parts.architecture
         self.dtype = parts.dtype
+        self.precision = check_precision(parts.precision, parts.dtype)
+        check_depths(self.precision, self.architecture)
         self.isa = _kernel.DEFAULT_ISA if backend == "native" else None
-        self.take(parts.weights)
+        self.take(parts.weights, parts.integers)
 
     @property
     def backend(self) -> str:
         """What computes: "native" or "numpy"."""
         return "numpy" if self.isa is None else "native"
 
-    def take(self, weights: Sequence[Weights]) -> None:
-        """Keep weights from elsewhere: cast to the net's dtype, and not shared with their owner."""
-        self._store(weights, copy=self.isa is None)  # packing copies anyway
+    def take(self, weights: Sequence[Weights], integers: Sequence[Int8Matrices] | None = None) -> None:
+        """Keep weights from elsewhere: cast to the net's dtype, and not shared with their owner.
 
-    def _store(self, weights: Sequence[Weights], copy: bool = False) -> None:
+        `integers`, if given, are those whose values the weights are, for a net of int8.
+        """
+        copy = self.isa is None  # packing copies anyway
+        self._store(weights, integers if self.precision == "int8" else None, copy)
+
+    def _store(
+        self, weights: Sequence[Weights], integers: Sequence[Int8Matrices] | None, copy: bool = False
+    ) -> None:
+        kept = [None] * len(weights) if integers is None else integers
+
         def stored() -> sequence.Cells:
-            cast_weights = [one.map(lambda array: cast(array, self.dtype, copy=copy)) for one in weights]
-            return tuple(self._stored(cell, one) for cell, one in enumerate(cast_weights))
+            own = [one.map(lambda array: cast(array, self.dtype, copy=copy)) for one in weights]
+            return tuple(self._stored(cell, *both) for cell, both in enumerate(zip(own, kept, strict=True)))
 
         cells = interruptible(stored, sum(one.nbytes for one in weights))
         with _setting_weights:
             self.cells = cells
 
-    def _stored(self, cell: int, weights: Weights) -> PackedWeights | Weights:
-        """One layer and direction's weights in the form that the backend computes with."""
+    def _stored(self, cell: int, weights: Weights, kept: Int8Matrices | None) -> sequence.CellWeights:
+        """One layer and direction's weights in the form that the backend computes with.
+
+        In int8, rows that have the values of `kept` keep its integers.
+        """
+        small: Weights | Int8Weights = weights
+        if self.precision is not None:
+            small = narrowed(weights, self.precision, self.architecture.suffix(cell), kept)
         if self.isa is None:
-            return weights
-        return pack(weights, self.isa, self.architecture.cell_options(cell))
+            return small
+        if isinstance(small, Int8Weights):
+            raise ValueError("precision is 'int8', which needs backend='numpy' so far")
+        return pack(small, self.isa, self.architecture.cell_options(cell))
 
     def change_cell_weights(self, cell: int, change: Callable[[Weights], Weights]) -> None:
         """Keep what `change` makes of the weights of one layer and direction, of the net's dtype.
@@ -113,14 +136,21 @@ class Net:
         with _setting_weights:
             cells = list(self.cells)
 
-            def changed() -> PackedWeights | Weights:
-                return self._stored(cell, change(self.cell_weights(cell)))
+            def changed() -> sequence.CellWeights:
+                kept = self._kept(cell)
+                integers = kept.matrices if isinstance(kept, Int8Weights) else None
+                return self._stored(cell, change(self.cell_weights(cell)), integers)
 
             cells[cell] = interruptible(changed, _size(cells[cell]))
             self.cells = tuple(cells)
 
     def cell_weights(self, cell: int) -> Weights:
         """One layer and direction's weights as NumPy arrays; to be read only."""
+        kept = self._kept(cell)
+        return kept.widen() if isinstance(kept, Int8Weights) else kept
+
+    def _kept(self, cell: int) -> Weights | Int8Weights:
+        """One layer and direction's weights, integers where it keeps them; to be read only."""
         stored = self.cells[cell]
         if not isinstance(stored, PackedWeights):
             return stored
@@ -128,8 +158,8 @@ class Net:
 
     def parts(self) -> Parts:
         """What the net is made of; the arrays are to be read only."""
-        weights = [self.cell_weights(cell) for cell in range(len(self.cells))]
-        return Parts(weights, self.architecture, self.dtype)
+        kept = [self._kept(cell) for cell in range(len(self.cells))]
+        return Parts.of_kept(kept, self.architecture, self.dtype, self.precision)
 
     def state_dict(self) -> dict[str, np.ndarray]:
         """The weights under PyTorch's names, as new arrays."""
@@ -194,8 +224,14 @@ class Net:
     ) -> recording.Recording:
         """X (B, T, I) of any real dtype, h0 (L D, B, O), C0 (L D, B, H): a pass whose gradients are wanted.
 
-        The states are kept. `storage` of an earlier recording of such an X is written over.
+        The states are kept. `storage` of an earlier recording of such an X is written over. ValueError for
+        a net of small weights.
         """
+        if self.precision is not None:
+            raise ValueError(
+                f"gradients need weights of {self.dtype}, but this LSTM has precision={self.precision!r}; "
+                "net.quantize(None) gives it full ones"
+            )
         return recording.record(
             self.cells, self.architecture, self.dtype, X, h0, C0, lengths, mask, rates, rng, storage
         )
@@ -204,13 +240,19 @@ class Net:
         """A net of its own that shares the weights until either one's are set."""
         net = type(self).__new__(type(self))
         net.architecture, net.dtype, net.isa, net.cells = self.architecture, self.dtype, self.isa, self.cells
+        net.precision = self.precision
         return net
+
+    def quantized(self, precision: str | None) -> Net:
+        """A net of these weights in another precision, None for that of `dtype`."""
+        return Net(self.parts()._replace(precision=precision), self.backend)
 
     def on_isa(self, isa: str) -> Self:
         """A copy of this net that runs on another instruction set of this CPU."""
         net = self.copy()
         net.isa = isa
-        net._store(self.parts().weights)
+        parts = self.parts()
+        net._store(parts.weights, parts.integers)
         return net
 
     def __copy__(self) -> Self:
@@ -222,24 +264,27 @@ class Net:
     # Packed weights belong to one machine's ISA, so that a pickle holds NumPy arrays.
 
     def __getstate__(self) -> dict[str, Any]:
+        kept = [self._kept(cell) for cell in range(len(self.cells))]
         return {
             "architecture": self.architecture._asdict(),
             "dtype": self.dtype,
             "backend": self.backend,
-            "weights": [tuple(weights) for weights in self.parts().weights],
+            "precision": self.precision,
+            "weights": [tuple(weights) for weights in kept],
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        weights = [Weights(*arrays) for arrays in state["weights"]]
-        Net.__init__(
-            self, Parts(weights, Architecture(**state["architecture"]), state["dtype"]), state["backend"]
-        )
+        precision = state.get("precision")  # which older pickles lack
+        kept = [(Int8Weights if precision == "int8" else Weights)(*arrays) for arrays in state["weights"]]
+        architecture = Architecture(**state["architecture"])
+        Net.__init__(self, Parts.of_kept(kept, architecture, state["dtype"], precision), state["backend"])
 
     def describe(self, name: str) -> str:
         """The call of the class `name` that makes such a net."""
         sizes = [str(self.architecture.input_size), str(self.architecture.hidden_size)]
         options = [f"{key}={value!r}" for key, value in self.architecture.changed_arguments().items()]
         options += [f"dtype={self.dtype.name}"]
+        options += [f"precision={self.precision!r}"] if self.precision is not None else []
         options += [] if self.isa is not None else [f"backend={self.backend!r}"]
         return f"{name}({', '.join(sizes + options)})"
 

@@ -7,6 +7,7 @@ Shapes: K features of x or of h; a row is what one unit and gate multiplies with
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,6 +32,11 @@ class Int8Rows(NamedTuple):
 
     values: np.ndarray  # (..., K) of int8, never -128
     scales: np.ndarray  # (...) of float32, finite and not negative
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of both arrays."""
+        return self.values.nbytes + self.scales.nbytes
 
     def widen(self) -> np.ndarray:
         """(..., K) of float32."""
@@ -63,6 +69,16 @@ def check_depths(precision: str | None, architecture: Architecture) -> None:
         )
 
 
+def kept_bytes(kind: str, shape: tuple[int, ...], dtype: np.dtype[Any], precision: str | None) -> int:
+    """Bytes of a weight of this shape and `kind`, what its name begins with in a state dict."""
+    count = math.prod(shape)
+    if precision == "int8" and kind in ("weight_ih", "weight_hh"):
+        return count + shape[0] * dtype.itemsize
+    if precision in ("bfloat16", "float16") and kind in ("weight_ih", "weight_hh", "weight_hr"):
+        return 2 * count
+    return count * dtype.itemsize
+
+
 def quantize_rows(name: str, matrix: np.ndarray) -> Int8Rows:
     """Matrix (..., K) of float32 -> integers (..., K) and scales (...): s = max|row| / 127, q = row / s.
 
@@ -70,15 +86,25 @@ def quantize_rows(name: str, matrix: np.ndarray) -> Int8Rows:
     """
     found = _kernel.enter_default_mode()
     try:
-        most = np.abs(matrix).max(axis=-1)  # (...)
-        if not np.isfinite(most).all():
-            raise ValueError(f"{name} holds NaN or infinity, which int8 cannot hold")
-        small = most < LEAST
-        scales = np.where(small, np.float32(0), most / np.float32(MOST_INT8))
-        divisors = np.where(small, np.float32(np.inf), scales)[..., np.newaxis]
-        values = np.clip(np.rint(matrix / divisors), -MOST_INT8, MOST_INT8).astype(np.int8)
+        with np.errstate(all="ignore"):
+            most = np.abs(matrix).max(axis=-1)  # (...)
+            small = most < LEAST
+            scales = np.where(small, np.float32(0), most / np.float32(MOST_INT8))
+            if not np.isfinite(scales * np.float32(MOST_INT8)).all():
+                raise ValueError(f"{name} holds NaN, infinity or nearly that, which int8 cannot hold")
+            divisors = np.where(small, np.float32(np.inf), scales)[..., np.newaxis]
+            values = np.clip(np.rint(matrix / divisors), -MOST_INT8, MOST_INT8).astype(np.int8)
     finally:
         _kernel.restore_mode(found)
+    return Int8Rows(values, scales)
+
+
+def requantize_rows(name: str, matrix: np.ndarray, kept: Int8Rows) -> Int8Rows:
+    """`quantize_rows`, but rows of (..., K) that have the values of `kept` keep its integers and scales."""
+    changed = (matrix != kept.widen()).any(axis=-1)  # (...)
+    values, scales = kept.values.copy(), kept.scales.copy()
+    if changed.any():
+        values[changed], scales[changed] = quantize_rows(name, matrix[changed])
     return Int8Rows(values, scales)
 
 

@@ -8,6 +8,7 @@ Hochreiter and Schmidhuber (1997) and Gers et al. (2000)::
     C_t = f ⊙ C + i ⊙ g         h_t = o ⊙ tanh(C_t)
 
 with peepholes (Gers and Schmidhuber 2000) and a projection (Sak et al. 2014) where the weights have them.
+The products of int8 weights are those of `reference_int8`; all else is the same.
 
 Shapes: B batch, T time, I input, H hidden, O = features of h. The four gates stand in the order of
 `weights.GATES`.
@@ -19,10 +20,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from . import activations
+from . import activations, reference_int8
 from .activations import sigmoid as sigmoid
 from .architecture import DEFAULT_OPTIONS, Options
-from .weights import Weights
+from .precision import bounds_h
+from .weights import Int8Weights, Weights
 
 
 class Gates(NamedTuple):
@@ -35,13 +37,26 @@ class Gates(NamedTuple):
     C: np.ndarray
 
 
-def input_products(weights: Weights, X: np.ndarray) -> np.ndarray:
+def input_products(weights: Weights | Int8Weights, X: np.ndarray) -> np.ndarray:
     """X (B, T, I) -> (4, B, T, H): what x and the bias give to every gate, for all steps at once."""
+    if isinstance(weights, Int8Weights):
+        return reference_int8.input_products(weights, X)
     with np.errstate(all="ignore"):
         # (B, T, I) @ (4, 1, I, H) + (4, 1, 1, H)
         return np.asarray(
             X @ weights.input.transpose(0, 2, 1)[:, np.newaxis] + weights.bias[:, np.newaxis, np.newaxis]
         )
+
+
+def add_hidden_products(
+    weights: Weights | Int8Weights, products: np.ndarray, h: np.ndarray, options: Options
+) -> np.ndarray:
+    """products (4, B, H), h (B, O) -> z (4, B, H): what h gives to every gate is added."""
+    if isinstance(weights, Int8Weights):
+        is_bounded = bounds_h(options, weights.projection is not None)
+        return reference_int8.add_hidden_products(weights, products, h, is_bounded)
+    # (4, B, H) + (B, O) @ (4, O, H)
+    return np.asarray(products + h @ weights.hidden.transpose(0, 2, 1))
 
 
 def bounded(values: np.ndarray, bound: float | None) -> np.ndarray:
@@ -53,13 +68,16 @@ def bounded(values: np.ndarray, bound: float | None) -> np.ndarray:
 
 
 def gates(
-    weights: Weights, products: np.ndarray, h: np.ndarray, C: np.ndarray, options: Options = DEFAULT_OPTIONS
+    weights: Weights | Int8Weights,
+    products: np.ndarray,
+    h: np.ndarray,
+    C: np.ndarray,
+    options: Options = DEFAULT_OPTIONS,
 ) -> Gates:
     """products (4, B, H), h (B, O), C (B, H) -> i, f, g, o and the new C, each (B, H)."""
     at_gates, at_candidate, _ = options.activations
     with np.errstate(all="ignore"):
-        # (4, B, H) + (B, O) @ (4, O, H)
-        z_i, z_f, z_g, z_o = products + h @ weights.hidden.transpose(0, 2, 1)
+        z_i, z_f, z_g, z_o = add_hidden_products(weights, products, h, options)
         if weights.peephole is not None:
             z_i = z_i + weights.peephole[0] * C
             z_f = z_f + weights.peephole[1] * C
@@ -74,7 +92,11 @@ def gates(
 
 
 def step(
-    weights: Weights, products: np.ndarray, h: np.ndarray, C: np.ndarray, options: Options = DEFAULT_OPTIONS
+    weights: Weights | Int8Weights,
+    products: np.ndarray,
+    h: np.ndarray,
+    C: np.ndarray,
+    options: Options = DEFAULT_OPTIONS,
 ) -> tuple[np.ndarray, Gates]:
     """products (4, B, H), h (B, O), C (B, H) -> h (B, O) and the gates: one time step."""
     values = gates(weights, products, h, C, options)
@@ -98,7 +120,7 @@ def merge_directions(forward: np.ndarray, backward: np.ndarray, merge: str) -> n
 
 
 def forward_sequence(
-    weights: Weights,
+    weights: Weights | Int8Weights,
     options: Options,
     X: np.ndarray,
     h: np.ndarray,

@@ -15,9 +15,10 @@ from . import masks, reference
 from .architecture import Architecture
 from .checks import is_usable, usable_rows
 from .packing import PackedWeights
-from .weights import Weights
+from .weights import Int8Weights, Weights
 
-Cells: TypeAlias = tuple[PackedWeights | Weights, ...]
+CellWeights: TypeAlias = PackedWeights | Weights | Int8Weights
+Cells: TypeAlias = tuple[CellWeights, ...]
 
 # Elements of X that are converted at a time where it is not of the net's dtype or oddly laid out, and of
 # what one layer gives to the next.
@@ -177,9 +178,7 @@ def _share_directions(
             merge_into(cells[2 * layer], outputs, others, architecture.merge)
 
 
-def merge_into(
-    weights: PackedWeights | Weights, outputs: np.ndarray, backward: np.ndarray, merge: str
-) -> None:
+def merge_into(weights: CellWeights, outputs: np.ndarray, backward: np.ndarray, merge: str) -> None:
     """Outputs (B, T, O) of the forward direction become those of both; backward is (B, T, O) too."""
     if isinstance(weights, PackedWeights):
         _kernel.merge_directions(outputs, backward, merge)
@@ -233,7 +232,7 @@ def _step_elements(cells: Cells, X: np.ndarray, dtype: np.dtype[Any]) -> int:
     NumPy computes the x half of all gates for a whole chunk, which no signal interrupts.
     """
     weights = cells[0]
-    if isinstance(weights, Weights):
+    if not isinstance(weights, PackedWeights):
         return int(X.shape[0]) * weights.bias.size
     return 0 if _is_ready(X, dtype) else int(X.shape[0] * X.shape[2])
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from .net import Net
+from .precision import kept_bytes
 from .state_dict import cell_shapes
 
 
@@ -12,7 +13,7 @@ def summary(net: Net, name: str) -> str:
     """Lines of text on a net of the class `name`; a parameter is what is kept, of two biases one."""
     architecture = net.architecture
     table: list[list[str]] = []
-    total = 0
+    total = size = 0
     for cell in range(architecture.cells):
         suffix = architecture.suffix(cell)
         shapes = {
@@ -21,6 +22,7 @@ def summary(net: Net, name: str) -> str:
             if not kind.startswith("bias_hh")
         }
         count = sum(map(math.prod, shapes.values()))
+        size += sum(kept_bytes(kind, shape, net.dtype, net.precision) for kind, shape in shapes.items())
         total += count
         table = table or [["layer", *shapes, "parameters"]]
         table.append([suffix[1:], *map(str, shapes.values()), f"{count:,}"])
@@ -32,6 +34,6 @@ def summary(net: Net, name: str) -> str:
             net.describe(name),
             f"(T, {inputs}) -> (T, {outputs}), or (B, T, {inputs}) -> (B, T, {outputs})",
             *(line.rstrip() for line in lines),
-            f"{total:,} parameters, {total * net.dtype.itemsize:,} bytes",
+            f"{total:,} parameters, {size:,} bytes",
         ]
     )

@@ -19,6 +19,8 @@ FloatDType: TypeAlias = (
 )
 """What names one of the two; NumPy's float64 is a float of Python."""
 
+Precision: TypeAlias = Literal["bfloat16", "float16", "int8"]
+"""How weights are kept in less memory than float32."""
 
 ActivationName: TypeAlias = Literal[
     "Sigmoid",

@@ -8,14 +8,16 @@ Shapes: I input, H hidden, O features of h.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
 from .architecture import Architecture
+from .checks import net_dtype
 from .interruptible import interruptible
+from .precision import Int8Rows, check_precision, quantize_rows, requantize_rows, round_to
 
 GATES = ("i", "f", "g", "o")
 """Order of the gates in every array of four: PyTorch's. ``g`` is the candidate, ``C`` in ``WC``."""
@@ -53,17 +55,100 @@ class Weights(NamedTuple):
                 mine[...] = theirs
 
 
+class Int8Matrices(NamedTuple):
+    """The two matrices of one layer and direction that int8 keeps as integers."""
+
+    input: Int8Rows  # (4, H, I), scales (4, H)
+    hidden: Int8Rows  # (4, H, O), scales (4, H)
+
+
+class Int8Weights(NamedTuple):
+    """The weights of one layer and direction with its matrices as integers, the rest in float32."""
+
+    input: Int8Rows  # (4, H, I), scales (4, H)
+    hidden: Int8Rows  # (4, H, O), scales (4, H)
+    bias: np.ndarray  # (4, H)
+    peephole: np.ndarray | None = None  # (3, H)
+    projection: np.ndarray | None = None  # (O, H)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all arrays."""
+        rows = self.input.nbytes + self.hidden.nbytes
+        return rows + sum(array.nbytes for array in self[2:] if array is not None)
+
+    @property
+    def matrices(self) -> Int8Matrices:
+        """The integers alone."""
+        return Int8Matrices(self.input, self.hidden)
+
+    def widen(self) -> Weights:
+        """The values of the weights, in float32."""
+        return Weights(self.input.widen(), self.hidden.widen(), self.bias, self.peephole, self.projection)
+
+
 class Parts(NamedTuple):
     """All that makes a net: what readers of files give and writers take."""
 
     weights: list[Weights]  # of every layer and direction, in the order of the states' first axis
     architecture: Architecture
     dtype: np.dtype[Any]  # of the net; arrays of other real dtypes are cast to it
+    precision: str | None = None  # in which the net keeps its weights: see `core.precision`
+    # The integers of weights that are int8 where they come from; `weights` holds their values.
+    integers: list[Int8Matrices] | None = None
+
+    @classmethod
+    def of_kept(
+        cls,
+        kept: Sequence[Weights | Int8Weights],
+        architecture: Architecture,
+        dtype: np.dtype[Any],
+        precision: str | None,
+    ) -> Self:
+        """The parts of a net from its weights as they are kept."""
+        weights = [one.widen() if isinstance(one, Int8Weights) else one for one in kept]
+        integers = [one.matrices for one in kept if isinstance(one, Int8Weights)]
+        return cls(weights, architecture, dtype, precision, integers or None)
 
     @property
     def nbytes(self) -> int:
         """Bytes of all arrays."""
         return sum(one.nbytes for one in self.weights)
+
+    def asked(self, dtype: Any, precision: str | None) -> Parts:
+        """The same net in another dtype and precision where these are not None; in float64 it has all bits.
+
+        TypeError or ValueError if there is no such dtype or precision.
+        """
+        real = self.dtype if dtype is None else net_dtype(dtype)
+        if precision is None and real == self.dtype:
+            precision = self.precision
+        return self._replace(dtype=real, precision=check_precision(precision, real))
+
+
+def narrowed(
+    weights: Weights, precision: str, suffix: str, kept: Int8Matrices | None = None
+) -> Weights | Int8Weights:
+    """The weights of one layer and direction, of float32, in one of `PRECISIONS`; 16 bits widened again.
+
+    Rows that have the values of `kept` keep its integers and scales. ValueError, which names the matrix by
+    `suffix`, if the precision cannot hold one.
+    """
+    input_name, hidden_name = f"weight_ih{suffix}", f"weight_hh{suffix}"
+    if precision != "int8":
+        projection = weights.projection
+        return weights._replace(
+            input=round_to(input_name, weights.input, precision),
+            hidden=round_to(hidden_name, weights.hidden, precision),
+            projection=None if projection is None else round_to(f"weight_hr{suffix}", projection, precision),
+        )
+    if kept is None:
+        input_rows = quantize_rows(input_name, weights.input)
+        hidden_rows = quantize_rows(hidden_name, weights.hidden)
+    else:
+        input_rows = requantize_rows(input_name, weights.input, kept.input)
+        hidden_rows = requantize_rows(hidden_name, weights.hidden, kept.hidden)
+    return Int8Weights(input_rows, hidden_rows, weights.bias, weights.peephole, weights.projection)
 
 
 def initialize(

@@ -28,6 +28,22 @@ def test_int8_rows_are_half_a_step_from_the_matrix_at_most() -> None:
     assert (error <= 0.5001 * rows.scales[..., np.newaxis]).all()
 
 
+def test_what_was_quantized_is_quantized_to_the_same() -> None:
+    rows = precision.quantize_rows("W", matrix())
+    again = precision.quantize_rows("W", rows.widen())
+    np.testing.assert_array_equal(again.values, rows.values)
+    np.testing.assert_array_equal(again.scales, rows.scales)
+
+
+def test_rows_that_stay_keep_their_integers() -> None:
+    foreign = precision.Int8Rows(np.array([[3, -5], [7, 2]], np.int8), np.array([0.5, 0.25], np.float32))
+    values = foreign.widen()
+    values[1, 0] = 2
+    rows = precision.requantize_rows("W", values, foreign)
+    np.testing.assert_array_equal(rows.values, [[3, -5], [127, 32]])
+    np.testing.assert_array_equal(rows.scales, np.array([0.5, np.float32(2) / np.float32(127)], np.float32))
+
+
 def test_a_row_of_next_to_nothing_is_zero() -> None:
     given = np.array([[0, 0], [2.0**-120, -(2.0**-121)], [2.0**-119, -(2.0**-120)]], np.float32)
     rows = precision.quantize_rows("W", given)
@@ -35,11 +51,11 @@ def test_a_row_of_next_to_nothing_is_zero() -> None:
     np.testing.assert_array_equal(rows.scales[:2], [0, 0])
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, np.finfo(np.float32).max])
 def test_int8_refuses_what_it_cannot_hold(value: float) -> None:
     given = matrix()
     given[1, 2, 3] = value
-    with pytest.raises(ValueError, match="W_ih holds NaN or infinity, which int8 cannot hold"):
+    with pytest.raises(ValueError, match="W_ih holds NaN, infinity or nearly that, which int8 cannot hold"):
         precision.quantize_rows("W_ih", given)
 
 
