@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 
 from ..core.state_dict import NAME
 from .option_names import option
+from .small_weights import SCALE
 
 FIRST = "weight_hh_l0"
 FIRST_OF_CELL = "weight_hh"  # nn.LSTMCell has no layers
@@ -132,7 +133,7 @@ def _names(group: list[str], prefix: str) -> dict[str, str]:
     own = {name.removeprefix(prefix): name for name in group}
     if FIRST not in own:
         return {f"{name}_l0": own[name] for name in CELL_NAMES if name in own}
-    return {name: full for name, full in own.items() if NAME.fullmatch(name)}
+    return {name: full for name, full in own.items() if NAME.fullmatch(name) or SCALE.fullmatch(name)}
 
 
 def _listed(

@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 
 from ..core.architecture import OPTIONS, Architecture
+from ..core.precision import PRECISIONS, Int8Rows, check_depths
 from ..core.state_dict import from_state_dict
 from ..core.weights import Parts
+from . import small_weights
 from .errors import FormatError
 from .untold import hold_to
 
@@ -26,6 +28,7 @@ JSON_TYPES: dict[type, type] = {int: int, bool: bool, str: str, tuple: list, typ
 FIELDS: dict[str, type] = {
     **{name: JSON_TYPES[type(Architecture._field_defaults.get(name, 0))] for name in Architecture._fields},
     "dtype": str,
+    "precision": str,
 }
 
 
@@ -38,6 +41,7 @@ def describe(parts: Parts) -> dict[str, Any]:
         "hidden_size": architecture.hidden_size,
         "bias": architecture.bias,
         "dtype": parts.dtype.name,
+        **({} if parts.precision is None else {"precision": parts.precision}),
         **architecture.changed_arguments(),
     }
 
@@ -61,6 +65,8 @@ def parse(where: str, text: str) -> dict[str, Any]:
         raise FormatError(f"{where} has {', '.join(unknown)[:100]}, which this version does not know")
     if entry.get("dtype") not in ("float32", "float64"):
         raise FormatError(f"{where} has dtype {entry.get('dtype')!r:.100}")
+    if "precision" in entry and (entry["precision"] not in PRECISIONS or entry["dtype"] != "float32"):
+        raise FormatError(f"{where} has precision {entry['precision']!r:.100} of {entry['dtype']}")
     for name, kind in FIELDS.items():
         if name in entry and not _is(entry[name], kind):
             raise FormatError(f"{where} has {name} {entry[name]!r:.100}, but it must be of {kind.__name__}")
@@ -80,7 +86,7 @@ def parts(
     entry: dict[str, Any],
     options: Mapping[str, Any] | None = None,
 ) -> Parts:
-    """The net of a state dict and of a parsed entry, {} if the file has none.
+    """The net of what a file holds as `small_weights.arrays` makes it, and of its parsed entry, {} if none.
 
     `options` are what the caller says of a file that does not tell; FormatError if the entry says otherwise.
     """
@@ -89,7 +95,15 @@ def parts(
             return from_state_dict(state, **options)
         except ValueError as error:
             raise FormatError(f"{path}: {error}") from error
+    rows: dict[str, Int8Rows] = {}
+    if (precision := entry.get("precision")) is not None:
+        state, rows = small_weights.widened(path, state, precision)
     net = _with_entry(path, state, entry)
+    try:
+        check_depths(precision, net.architecture)
+    except ValueError as error:
+        raise FormatError(f"{path}: {error}") from error
+    net = net._replace(precision=precision, integers=small_weights.integers(net.architecture, rows))
     try:
         hold_to(net, options or {})
     except ValueError as error:

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from ..core.state_dict import NAME, to_state_dict
+from ..core.state_dict import NAME
 from ..core.weights import Parts
-from . import candidates, lstm_entry
+from . import candidates, lstm_entry, small_weights
 from .errors import FormatError
 from .lstm_entry import ENTRY
 from .numpy_files import read_arrays, read_shapes, write_arrays
@@ -82,12 +82,12 @@ def tensors(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
 def write(parts: Parts, path: str | os.PathLike[str]) -> None:
     """Write the net's state dict and what its arrays do not say, uncompressed."""
     with open(path, "wb") as file:
-        write_arrays(file, {ENTRY: np.array(lstm_entry.text(parts)), **to_state_dict(parts)})
+        write_arrays(file, {ENTRY: np.array(lstm_entry.text(parts)), **small_weights.arrays(parts)})
 
 
 def is_entry(name: str) -> bool:
     """Whether a net's file may have an entry of this name."""
-    return name == ENTRY or NAME.fullmatch(name) is not None
+    return name == ENTRY or any(one.fullmatch(name) for one in (NAME, small_weights.SCALE))
 
 
 def _entry(path: str | os.PathLike[str], array: np.ndarray | None) -> dict[str, Any]:

@@ -12,21 +12,22 @@ import io
 import json
 import mmap
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
 from ..core import memory as memories
-from ..core.state_dict import to_state_dict
+from ..core.precision import widen
 from ..core.weights import Parts
-from . import candidates, lstm_entry
+from . import candidates, lstm_entry, small_weights
 from .errors import FormatError, is_out_of_memory
 from .lstm_entry import ENTRY
 from .reading import open_plain
 
 # By the names that the format gives to dtypes; a bfloat16 is the upper half of a float32.
 DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
+SMALL_DTYPES = {**DTYPES, "I8": "<i1"}
 LENGTH = 8  # bytes that a file begins with: the length of its header
 # The longest header in any file, in bytes, and what part of a larger file it may be.
 LONGEST_HEADER = 1 << 19
@@ -52,12 +53,30 @@ def _library() -> Any:
 def write(parts: Parts, path: str | os.PathLike[str]) -> None:
     """Write the net's state dict and what its arrays do not say."""
     library = _library()
-    state = to_state_dict(parts)
+    state = small_weights.arrays(parts)
     # Where there is no memory for the whole file, the library does not raise but ends the process.
     np.empty(2 * sum(array.nbytes for array in state.values()), np.uint8)
     content = library.numpy.save(state, metadata={ENTRY: lstm_entry.text(parts)})
     with open(path, "wb") as file:
+        if parts.precision == "bfloat16":
+            head, content = _with_bfloat16(memoryview(content))
+            file.write(head)
         file.write(content)
+
+
+def _with_bfloat16(content: memoryview) -> tuple[bytes, memoryview]:
+    """The head of a file's content, in which its uint16 are named bfloat16, and the values after it.
+
+    The library takes arrays of NumPy, which has none.
+    """
+    end = LENGTH + int.from_bytes(content[:LENGTH], "little")
+    entries = json.loads(bytes(content[LENGTH:end]))
+    for entry in entries.values():
+        if entry.get("dtype") == "U16":
+            entry["dtype"] = "BF16"
+    text = json.dumps(entries, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % LENGTH)  # so that the values stay aligned
+    return len(text).to_bytes(LENGTH, "little") + text, content[end:]
 
 
 def read(path: str | os.PathLike[str], prefix: str | None = None, **options: Any) -> Parts:
@@ -69,10 +88,11 @@ def read(path: str | os.PathLike[str], prefix: str | None = None, **options: Any
             tensors = candidates.find(file.shapes(), prefix)
         except ValueError as error:
             raise FormatError(f"{name}: {error}") from error
-        state = {key: file.floats(full) for key, full in tensors.items()}
-    entry = {}
-    if ENTRY in metadata:
-        entry = lstm_entry.parse(f"{name}: metadata {ENTRY!r}", metadata[ENTRY])
+        entry = {}
+        if ENTRY in metadata:
+            entry = lstm_entry.parse(f"{name}: metadata {ENTRY!r}", metadata[ENTRY])
+        read = file.stored if "precision" in entry else file.floats
+        state = {key: read(full) for key, full in tensors.items()}
     return lstm_entry.parts(name, state, entry, options)
 
 
@@ -101,17 +121,21 @@ class File:
         file = self.library_file
         return {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
 
+    def stored(self, key: str, dtypes: Mapping[str, str] = SMALL_DTYPES) -> np.ndarray:
+        """One tensor of `dtypes` as it is stored, bfloat16 as the uint16 of its bits."""
+        dtype = self.library_file.get_slice(key).get_dtype()
+        if dtype not in dtypes:
+            raise FormatError(
+                f"{self._name}: entry {key!r} has dtype {dtype}, but must have one of {', '.join(dtypes)}"
+            )
+        return self._values(key, dtypes[dtype])
+
     def floats(self, key: str) -> np.ndarray:
         """One tensor of floats, float16 and bfloat16 widened to float32."""
-        dtype = self.library_file.get_slice(key).get_dtype()
-        if dtype not in DTYPES:
-            raise FormatError(
-                f"{self._name}: entry {key!r} has dtype {dtype}, but must have one of {', '.join(DTYPES)}"
-            )
-        array = self._values(key, DTYPES[dtype])
-        if dtype == "BF16":
-            return (array.astype(np.uint32) << 16).view(np.float32)
-        return array.astype(np.float32) if dtype == "F16" else array
+        array = self.stored(key, DTYPES)
+        if array.dtype == np.uint16:
+            return widen(array, "bfloat16")
+        return array.astype(np.float32) if array.dtype == np.float16 else array
 
     def numbers(self, key: str) -> np.ndarray:
         """One tensor of floats, integers or truth values."""

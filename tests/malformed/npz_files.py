@@ -14,7 +14,7 @@ import numpy as np
 
 from lstm.formats import lstm_entry
 
-from . import Case, Good, arrays
+from . import Case, Good, arrays, small_arrays
 from .mutation import INTEGERS, damaged, mutated_json
 
 FILE = "broken.npz"
@@ -55,6 +55,11 @@ def entries_of(net: Any) -> dict[str, bytes]:
     return {"lstm.npy": npy(text), **{f"{name}.npy": npy(a) for name, a in net.state_dict().items()}}
 
 
+def of_small(small: small_arrays.Small) -> bytes:
+    arrays_of_file = {f"{name}.npy": npy(array) for name, array in small.arrays.items()}
+    return zipped({"lstm.npy": npy(small.entry), **arrays_of_file})
+
+
 def good_files() -> Iterator[Good]:
     yield Good(FILE, zipped(entries_of(arrays.net())))
     deep = arrays.net(2, 3, "float64", num_layers=2, bidirectional=True, clip=2.0)
@@ -64,6 +69,8 @@ def good_files() -> Iterator[Good]:
     bare = {f"{name}.npy": npy(array.astype(np.float16)) for name, array in arrays.net().state_dict().items()}
     yield Good(FILE, zipped(bare))
     yield Good(FILE, zipped({"lstm.npy": npy(lstm_entry.text(arrays.net().core.parts()))} | bare))
+    for small in small_arrays.good():
+        yield Good(FILE, of_small(small), small_arrays.OPTIONS)
 
 
 def cases() -> Iterator[Case]:
@@ -94,6 +101,8 @@ def cases() -> Iterator[Case]:
         if key != "lstm":
             yield Case(f"no {key}", FILE, zipped(rest), words)
         yield Case(f"{key} by bzip2", FILE, zipped(entries, zipfile.ZIP_BZIP2), ("compressed",))
+    for small in small_arrays.malformed():
+        yield Case(small.name, FILE, of_small(small), small.words, small_arrays.OPTIONS)
 
 
 def edited(rng: random.Random, good: Good) -> bytes:

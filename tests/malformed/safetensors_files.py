@@ -12,12 +12,13 @@ import numpy as np
 
 from lstm.formats import lstm_entry
 
-from . import Case, Good, arrays
+from . import Case, Good, arrays, small_arrays
 from .mutation import damaged, mutated_json, mutated_text
 
 Tensors = dict[str, tuple[str, Any, bytes]]  # dtype, shape, bytes
 FILE = "broken.safetensors"
-CODES = {"float64": "F64", "float32": "F32", "float16": "F16"}
+CODES = {"float64": "F64", "float32": "F32", "float16": "F16", "int8": "I8", "uint8": "U8", "int16": "I16"}
+CODES["uint16"] = "BF16"  # what NumPy has for it
 
 
 def written(tensors: Tensors, metadata: Any = None) -> bytes:
@@ -60,6 +61,10 @@ def described(net: Any) -> dict[str, str]:
     return {"lstm": lstm_entry.text(net.core.parts())}
 
 
+def of_small(small: small_arrays.Small) -> bytes:
+    return written(tensors_of(small.arrays), {"lstm": small.entry})
+
+
 def good_files() -> Iterator[Good]:
     plain = arrays.net()
     yield Good(FILE, written(tensors_of(plain.state_dict()), described(plain)))
@@ -72,6 +77,8 @@ def good_files() -> Iterator[Good]:
     yield Good(FILE, written(narrowed(projected.state_dict()), described(projected)))
     cell = {name.removesuffix("_l0"): array for name, array in plain.state_dict().items()}
     yield Good(FILE, written(tensors_of(cell)))
+    for small in small_arrays.good():
+        yield Good(FILE, of_small(small), small_arrays.OPTIONS)
 
 
 NET = arrays.net()
@@ -85,6 +92,8 @@ def cases() -> Iterator[Case]:
     yield from _places()
     yield from _choices()
     yield from _configurations()
+    for small in small_arrays.malformed():
+        yield Case(small.name, FILE, of_small(small), small.words, small_arrays.OPTIONS)
 
 
 def _cut_short() -> Iterator[Case]:

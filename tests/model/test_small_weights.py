@@ -9,56 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 from nets import HIDDEN, INPUT, assert_same_weights, make_net
+from small_nets import EACH, assert_same_integers, foreign, integers, small_net
 from support import assert_same_bits
 
-import lstm
 from lstm import LSTM, train
-from lstm.core.precision import PRECISIONS, Int8Rows
-from lstm.core.weights import Int8Matrices, Parts
-
-EACH = pytest.mark.parametrize("precision", PRECISIONS)
-
-
-def small_net(precision: Any, **options: Any) -> LSTM:
-    return make_net(dtype=np.float32, precision=precision, backend="numpy", **options)
-
-
-def integers(net: LSTM) -> list[Int8Matrices]:
-    found = net.core.parts().integers
-    assert found is not None
-    return found
-
-
-def assert_same_integers(actual: LSTM, expected: LSTM) -> None:
-    for one, other in zip(integers(actual), integers(expected), strict=True):
-        for rows, wanted in zip(one, other, strict=True):
-            assert_same_bits(rows.values.view(np.uint8), wanted.values.view(np.uint8))
-            assert_same_bits(rows.scales, wanted.scales)
-
-
-def foreign() -> LSTM:
-    """A net with integers and scales that quantizing its weights would not give."""
-    rng = np.random.default_rng(5)
-    full = make_net(dtype=np.float32, num_layers=2)
-    parts = full.core.parts()
-    matrices = [
-        Int8Matrices(
-            *(
-                Int8Rows(
-                    rng.integers(-64, 64, matrix.shape).astype(np.int8),
-                    rng.uniform(0.001, 0.01, matrix.shape[:2]).astype(np.float32),
-                )
-                for matrix in one[:2]
-            )
-        )
-        for one in parts.weights
-    ]
-    weights = [
-        one._replace(input=both.input.widen(), hidden=both.hidden.widen())
-        for one, both in zip(parts.weights, matrices, strict=True)
-    ]
-    small = Parts(weights, parts.architecture, parts.dtype, "int8", matrices)
-    return LSTM.from_core(lstm.core.net.Net(small, "numpy"))
 
 
 @EACH

@@ -1,0 +1,118 @@
+"""Small weights under the names of a state dict, as .npz and .safetensors files hold them.
+
+Matrices of 16 bits keep their names; bfloat16, which NumPy lacks, is the uint16 of its bits. Those of int8
+are integers under their names, and the scales of their rows, (4H,) of float32, under these with ``_scale``.
+All other arrays are of float32.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ..core.architecture import Architecture
+from ..core.precision import Int8Rows, narrow, widen
+from ..core.state_dict import to_state_dict
+from ..core.weights import Int8Matrices, Parts
+from .errors import FormatError
+
+SCALE = re.compile(r"weight_(ih|hh)_l(0|[1-9][0-9]{0,5})(_reverse)?_scale")
+ENDING = "_scale"
+STORED: dict[str, np.dtype[Any]] = {
+    "int8": np.dtype(np.int8),
+    "float16": np.dtype(np.float16),
+    "bfloat16": np.dtype(np.uint16),
+}
+"""What the small matrices are stored as."""
+KINDS = {
+    "int8": ("weight_ih", "weight_hh"),
+    "float16": ("weight_ih", "weight_hh", "weight_hr"),
+    "bfloat16": ("weight_ih", "weight_hh", "weight_hr"),
+}
+"""Which ones they are."""
+
+
+def arrays(parts: Parts) -> dict[str, np.ndarray]:
+    """What a file holds of a net, small weights or not."""
+    state = to_state_dict(parts)
+    if parts.precision == "int8":
+        assert parts.integers is not None
+        for cell, matrices in enumerate(parts.integers):
+            suffix = parts.architecture.suffix(cell)
+            for kind, rows in zip(KINDS["int8"], matrices, strict=True):
+                name = kind + suffix
+                state[name] = rows.values.reshape(state[name].shape)
+                state[name + ENDING] = rows.scales.reshape(-1)
+    elif parts.precision is not None:
+        for name in state:
+            if name.startswith(KINDS[parts.precision]):
+                bits = narrow(name, state[name], parts.precision)
+                state[name] = bits.view(STORED[parts.precision])
+    return state
+
+
+def widened(
+    path: str, stored: Mapping[str, np.ndarray], precision: str
+) -> tuple[dict[str, np.ndarray], dict[str, Int8Rows]]:
+    """The state dict in float32 of what a file holds, and for int8 the rows (4H, K) by their names.
+
+    FormatError if it is not what `arrays` makes of such a precision.
+    """
+    state: dict[str, np.ndarray] = {}
+    rows: dict[str, Int8Rows] = {}
+    for name, array in stored.items():
+        is_small = name.startswith(KINDS[precision]) and not SCALE.fullmatch(name)
+        expected: np.dtype[Any] = STORED[precision] if is_small else np.dtype(np.float32)
+        if array.dtype.newbyteorder("=") != expected:
+            raise FormatError(
+                f"{path}: entry {name!r} has dtype {_named(array.dtype)}, but in a net of precision "
+                f"{precision!r} it must have {_named(expected)}"
+            )
+        array = np.ascontiguousarray(array.astype(expected, copy=False))
+        if not is_small:
+            state[name] = array
+        elif precision == "int8":
+            rows[name] = Int8Rows(array, _scales(path, name, array, stored))
+            state[name] = rows[name].widen()
+        else:
+            state[name] = widen(array.view(np.uint16), precision)
+    for name in rows:
+        state.pop(name + ENDING, None)
+    return state, rows
+
+
+def _named(dtype: np.dtype[Any]) -> str:
+    """A dtype in an error; the bits of bfloat16 may have been either."""
+    return "bfloat16 (or uint16)" if dtype == np.uint16 else dtype.name
+
+
+def _scales(path: str, name: str, matrix: np.ndarray, stored: Mapping[str, np.ndarray]) -> np.ndarray:
+    """The checked scales (4H,) of a matrix (4H, K)."""
+    where = f"{path}: entry {name + ENDING!r}"
+    scales = stored.get(name + ENDING)
+    if scales is None or matrix.ndim != 2 or scales.shape != matrix.shape[:1]:
+        found = "is missing" if scales is None else f"has shape {scales.shape}"
+        raise FormatError(f"{where} {found}, but {name!r} has shape {matrix.shape}: one scale for every row")
+    with np.errstate(all="ignore"):
+        if not ((scales >= 0) & np.isfinite(scales * np.float32(128))).all():
+            raise FormatError(f"{where} holds a scale that is negative, NaN or infinite, or nearly that")
+    return np.ascontiguousarray(scales, np.float32)
+
+
+def integers(architecture: Architecture, rows: Mapping[str, Int8Rows]) -> list[Int8Matrices] | None:
+    """Rows (4H, K) by their names in a state dict -> those of every layer and direction, (4, H, K)."""
+    if not rows:
+        return None
+    hidden = architecture.hidden_size
+    return [
+        Int8Matrices(
+            *(
+                Int8Rows(one.values.reshape(4, hidden, -1), one.scales.reshape(4, hidden))
+                for one in (rows[kind + architecture.suffix(cell)] for kind in KINDS["int8"])
+            )
+        )
+        for cell in range(architecture.cells)
+    ]
