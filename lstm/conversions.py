@@ -107,7 +107,9 @@ class Conversions:
         cls, parts: Parts, dtype: FloatDType | None, precision: Precision | None, backend: str
     ) -> Self:
         """A net of these parts, of another dtype and precision if they are given."""
-        return cls.from_core(Net(parts.asked(dtype, precision), backend))
+        from . import formats
+
+        return cls.from_core(Net(formats.asked(parts, dtype, precision), backend))
 
     @classmethod
     def from_torch(

@@ -83,7 +83,8 @@ def load(
     Warns
     -----
     FormatWarning
-        If a model of Keras calls the layer with ``training=True``, so that its dropout is always on.
+        If a model of Keras calls the layer with ``training=True``, so that its dropout is always on; with
+        precision "int8", if the integers of a file are none that such a net keeps.
 
     Examples
     --------
@@ -104,7 +105,7 @@ def load(
         options["external_data"] = external_data
     if initial_states != "raise":
         options["initial_states"] = initial_states
-    parts = formats.read(path, **options).asked(dtype, precision)
+    parts = formats.asked(formats.read(path, **options), dtype, precision)
     return LSTM.from_core(Net(parts, backend))
 
 

@@ -18,10 +18,10 @@ from .architecture import Architecture, Options
 PRECISIONS = ("bfloat16", "float16", "int8")
 
 MOST_INT8 = 127
-"""The largest integer a weight, x or h becomes; -128 is never one, so that the range is symmetric."""
+"""The largest integer a weight, x or h becomes. Of weights from elsewhere -128 may be one, too."""
 
 MOST_DEPTH = 65_536
-"""Products of two int8 that a sum may have: 127² · 65,536 and offsets of the kernel fit an int32."""
+"""Products that a sum may have: 255 · 128 · 65,536, with the kernel's offset of x and h, fits an int32."""
 
 LEAST = np.float32(2.0**-119)
 """Rows whose largest value is below this count as zero: 1/127 of it and 127 over it are still normal."""
@@ -30,7 +30,7 @@ LEAST = np.float32(2.0**-119)
 class Int8Rows(NamedTuple):
     """A matrix whose value at (..., k) is ``values[..., k] * scales[...]``, one product of float32."""
 
-    values: np.ndarray  # (..., K) of int8, never -128
+    values: np.ndarray  # (..., K) of int8
     scales: np.ndarray  # (...) of float32, finite and not negative
 
     @property

@@ -96,6 +96,8 @@ class Parts(NamedTuple):
     precision: str | None = None  # in which the net keeps its weights: see `core.precision`
     # The integers of weights that are int8 where they come from; `weights` holds their values.
     integers: list[Int8Matrices] | None = None
+    # Why integers of the source are none that int8 keeps, so that it makes others; empty if there are none.
+    unkept: str = ""
 
     @classmethod
     def of_kept(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Iterable
 from functools import partial
 from importlib import import_module
@@ -25,6 +26,7 @@ __all__ = [
     "Format",
     "FormatError",
     "FormatWarning",
+    "asked",
     "endings",
     "format_of",
     "read",
@@ -213,6 +215,17 @@ def _ending(path: str | os.PathLike[str]) -> str:
 def read(path: str | os.PathLike[str], **options: Any) -> Parts:
     """The net of a file; `options` are those of `lstm.load`, ValueError for one that does not apply."""
     return _format_with(path, options).read(path, **options)
+
+
+def asked(parts: Parts, dtype: Any, precision: str | None) -> Parts:
+    """The net in the dtype and precision that a caller asks for, if any: see `Parts.asked`.
+
+    A FormatWarning says if the source has integers of 8 bits that an int8 net does not keep.
+    """
+    found = parts.asked(dtype, precision)
+    if found.precision == "int8" and found.unkept:
+        warnings.warn(f"{found.unkept}: they are quantized again", FormatWarning, stacklevel=3)
+    return found
 
 
 def tensors(path: str | os.PathLike[str], **options: Any) -> dict[str, np.ndarray]:

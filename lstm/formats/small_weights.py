@@ -27,12 +27,30 @@ STORED: dict[str, np.dtype[Any]] = {
     "bfloat16": np.dtype(np.uint16),
 }
 """What the small matrices are stored as."""
+UNKEPT = "the integers of its weights have zero points, or scales that are not positive, which int8 nets lack"
 KINDS = {
     "int8": ("weight_ih", "weight_hh"),
     "float16": ("weight_ih", "weight_hh", "weight_hr"),
     "bfloat16": ("weight_ih", "weight_hh", "weight_hr"),
 }
 """Which ones they are."""
+
+
+def rows_of(integers: np.ndarray, zero_points: np.ndarray, scales: np.ndarray) -> Int8Rows | None:
+    """Integers (..., K) of 8 bits, zero points (...) and scales (...) -> rows that int8 keeps, if there are.
+
+    It has no zero points: those that leave int8 once they are taken off are lost.
+    """
+    wide = integers.astype(np.int32) - zero_points.astype(np.int32)[..., np.newaxis]
+    scales = scales.astype(np.float32)
+    fits = np.array_equal(wide, wide.astype(np.int8))
+    return Int8Rows(wide.astype(np.int8), scales) if fits and are_scales(scales) else None
+
+
+def are_scales(scales: np.ndarray) -> bool:
+    """Whether an int8 net can have them, (...) of float32: finite also times an integer, none negative."""
+    with np.errstate(all="ignore"):
+        return bool(((scales >= 0) & np.isfinite(scales * np.float32(128))).all())
 
 
 def arrays(parts: Parts) -> dict[str, np.ndarray]:
@@ -96,15 +114,18 @@ def _scales(path: str, name: str, matrix: np.ndarray, stored: Mapping[str, np.nd
     if scales is None or matrix.ndim != 2 or scales.shape != matrix.shape[:1]:
         found = "is missing" if scales is None else f"has shape {scales.shape}"
         raise FormatError(f"{where} {found}, but {name!r} has shape {matrix.shape}: one scale for every row")
-    with np.errstate(all="ignore"):
-        if not ((scales >= 0) & np.isfinite(scales * np.float32(128))).all():
-            raise FormatError(f"{where} holds a scale that is negative, NaN or infinite, or nearly that")
+    if not are_scales(scales):
+        raise FormatError(f"{where} holds a scale that is negative, NaN or infinite, or nearly that")
     return np.ascontiguousarray(scales, np.float32)
 
 
 def integers(architecture: Architecture, rows: Mapping[str, Int8Rows]) -> list[Int8Matrices] | None:
-    """Rows (4H, K) by their names in a state dict -> those of every layer and direction, (4, H, K)."""
-    if not rows:
+    """Rows (4H, K) by their names in a state dict -> those of every layer and direction, (4, H, K).
+
+    None if some matrix has none.
+    """
+    names = [kind + architecture.suffix(cell) for cell in range(architecture.cells) for kind in KINDS["int8"]]
+    if not all(name in rows for name in names):
         return None
     hidden = architecture.hidden_size
     return [

@@ -11,21 +11,23 @@ from typing import Any
 
 import numpy as np
 
+from ..core.precision import Int8Rows
 from ..core.state_dict import from_state_dict, to_state_dict
 from ..core.weights import Parts
-from . import candidates
+from . import candidates, small_weights
 
 # The arguments of LSTM that nn.LSTM has too, under the same names.
 ARGUMENTS = ("input_size", "hidden_size", "num_layers", "bidirectional", "proj_size", "bias")
 # Where the modules are that quantize_dynamic makes, and how their packed weights are called in a state dict.
 QUANTIZED = ("torch.ao.nn.quantized.dynamic.modules.rnn", "torch.nn.quantized.dynamic.modules.rnn")
+PER_ROW = ("torch.per_channel_affine", "torch.per_channel_symmetric")
 PACKED = re.compile(r"(^|\.)_(all_weight_values\.|packed_weight_hh)")
 
 
 def read(source: Any, prefix: str | None) -> Parts:
     """The one LSTM in a module or in a mapping of names to tensors.
 
-    Narrower floats are widened to float32, quantized weights become float32.
+    Narrower floats are widened to float32, quantized weights become float32 and keep their integers beside.
     TypeError or ValueError if there is none, or several.
     """
     tensors = source
@@ -56,7 +58,33 @@ def read(source: Any, prefix: str | None) -> Parts:
         raise ValueError(
             f"{error}; hand over what it holds under {' or '.join(map(repr, inner[:5]))}"
         ) from error
-    return from_state_dict({name: _array(full, tensors[full]) for name, full in names.items()})
+    state = {name: _array(full, tensors[full]) for name, full in names.items()}
+    quantized = {name: tensors[full] for name, full in names.items() if _is_quantized(tensors[full])}
+    rows = {name: found for name, one in quantized.items() if (found := _rows(one)) is not None}
+    net = from_state_dict(state | {name: one.widen() for name, one in rows.items()})
+    integers = small_weights.integers(net.architecture, rows)
+    unkept = f"the LSTM: {small_weights.UNKEPT}" if quantized and integers is None else ""
+    return net._replace(integers=integers, unkept=unkept)
+
+
+def _is_quantized(tensor: Any) -> bool:
+    """Whether a tensor holds integers with scales."""
+    return bool(getattr(tensor, "is_quantized", False))
+
+
+def _rows(tensor: Any) -> Int8Rows | None:
+    """The rows (4H, K) that int8 keeps of a quantized tensor, with one scale or one a row; else None."""
+    integers = tensor.detach().cpu().int_repr().numpy()
+    scheme = str(tensor.qscheme())
+    if scheme.startswith("torch.per_tensor_"):
+        zeros, scales = (np.full(len(integers), one) for one in (tensor.q_zero_point(), tensor.q_scale()))
+    elif scheme in PER_ROW and tensor.q_per_channel_axis() == 0:
+        zeros, scales = (
+            one.cpu().numpy() for one in (tensor.q_per_channel_zero_points(), tensor.q_per_channel_scales())
+        )
+    else:
+        return None
+    return small_weights.rows_of(integers, zeros, scales) if integers.ndim == 2 else None
 
 
 def _dequantized(module: Any) -> dict[str, Any]:
@@ -82,7 +110,7 @@ def _array(name: str, tensor: Any) -> np.ndarray:
     if getattr(tensor, "is_meta", False):
         raise ValueError(f"{name} is a meta tensor, which has no values")
     dense = tensor.detach().cpu()
-    if getattr(dense, "is_quantized", False):
+    if _is_quantized(dense):
         dense = dense.dequantize()
     if not dense.is_floating_point():
         raise TypeError(f"{name} has dtype {dense.dtype}, but must have one of floats")
@@ -93,6 +121,11 @@ def _array(name: str, tensor: Any) -> np.ndarray:
 
 def to_torch(parts: Parts) -> Any:
     """An nn.LSTM in evaluation mode, batch first, of the net's dtype and weights."""
+    if parts.precision is not None:
+        raise ValueError(
+            f"nn.LSTM keeps its weights in {parts.dtype}, but this one has precision={parts.precision!r}; "
+            "net.quantize(None).to_torch() makes one of the values that these have"
+        )
     for name, value in parts.architecture.changed_arguments().items():
         if name not in ARGUMENTS:
             raise ValueError(f"PyTorch's LSTM has no {name}, but this one has {name}={value!r}")

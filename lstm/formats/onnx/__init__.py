@@ -6,15 +6,17 @@ from typing import Any
 
 import numpy as np
 
+from ...core.precision import Int8Rows
 from ...core.state_dict import from_state_dict
 from ...core.weights import Parts
+from .. import small_weights
 from ..errors import FormatError
 from ..option_names import option
 from . import stack, unrolled
 from .constants import Constants
 from .initial import check_choice, check_layer_states, check_states, state_notes, weight_notes
 from .model import ExternalDataError, Model, NodeSite, parse
-from .node import Attributes, read_arrays, read_attributes, read_sizes, to_state_dict
+from .node import Attributes, read_arrays, read_attributes, read_sizes, to_rows, to_state_dict
 from .tensors import tensors
 from .writer import write
 
@@ -33,14 +35,19 @@ def read(
     check_choice(initial_states)
     if node is not None and (isinstance(node, bool) or not isinstance(node, int | str)):
         raise TypeError(f"node is {node!r}, but must be a name or a number")
-    where, layers, options = _layers(source, node, external_data, initial_states)
+    where, layers, options, are_integers = _layers(source, node, external_data, initial_states)
     state: dict[str, np.ndarray] = {}
+    rows: dict[str, Int8Rows] = {}
     for k, arrays in enumerate(layers):
+        rows |= to_rows(arrays, k)
         state |= to_state_dict(arrays, k)
     try:
-        return from_state_dict(state, **options)
+        net = from_state_dict(state, **options)
     except (ValueError, TypeError) as error:
         raise FormatError(f"{where}: {error}") from error
+    integers = small_weights.integers(net.architecture, rows)
+    unkept = f"{where}: {small_weights.UNKEPT}" if are_integers and integers is None else ""
+    return net._replace(integers=integers, unkept=unkept)
 
 
 def notes(
@@ -72,8 +79,11 @@ def _names(site: NodeSite) -> tuple[str, ...]:
 
 def _layers(
     source: Any, node: str | int | None, external_data: bool, initial_states: str
-) -> tuple[str, list[dict[str, np.ndarray]], dict[str, Any]]:
-    """Name, arrays of every layer, and options; the model itself is let go before they are rearranged."""
+) -> tuple[str, list[dict[str, np.ndarray]], dict[str, Any], bool]:
+    """Name, arrays of every layer, options, and whether all nodes have integers of 8 bits.
+
+    The model itself is let go before the arrays are rearranged.
+    """
     model = parse(source, external_data)
     where = model.where
     try:
@@ -85,7 +95,8 @@ def _layers(
             layers.append(read_arrays(where, site, attributes, constants))
             H = layers[-1]["R"].shape[2]
             check_states(where, site, attributes, H, constants, initial_states)
-        return where, layers, picked[0][1].options
+        are_integers = all(site.node.op_type != "LSTM" for site, _ in picked)
+        return where, layers, picked[0][1].options, are_integers
     except (FormatError, MemoryError):
         raise
     except (ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:

@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...core import activations, weights
+from ...core.precision import Int8Rows
+from .. import small_weights
 from ..errors import FormatError
 from .constants import Constants
 from .model import NodeSite
@@ -158,7 +160,11 @@ def read_sizes(where: str, site: NodeSite, constants: Constants) -> tuple[int, i
 def read_arrays(
     where: str, site: NodeSite, attributes: Attributes, constants: Constants
 ) -> dict[str, np.ndarray]:
-    """W (D, 4H, I), R (D, 4H, H) and, where the node has them, B (D, 8H), P (D, 3H): checked, of floats."""
+    """W (D, 4H, I), R (D, 4H, H) and, where the node has them, B (D, 8H), P (D, 3H): checked, of floats.
+
+    Of a quantized node, the integers that an int8 net keeps are in W_int8 and R_int8, and W_scales and
+    R_scales (D, 4H).
+    """
     read = {
         name: constants.value(site.scope, given)
         for name, given in inputs(where, site).items()
@@ -177,7 +183,8 @@ def read_arrays(
         "B": (attributes.directions, 8 * H),
         "P": (attributes.directions, 3 * H),
     }
-    for name, array in read.items():
+    for name in expected.keys() & read.keys():
+        array = read[name]
         if array.dtype not in (np.float32, np.float64):
             raise FormatError(f"{where} has {name} of {array.dtype}, but must have floats")
         if array.shape != expected[name] or 0 in array.shape:
@@ -213,11 +220,32 @@ def _dequantized(where: str, read: dict[str, np.ndarray]) -> dict[str, np.ndarra
                     f"{where} has {name}_{what} of {array.dtype} {array.shape}, but must have {kinds[0]} of "
                     f"{shape[:1]} or {(shape[0], shape[2])}"
                 )
-        zero = zero.reshape(shape[0], 1, -1).astype(np.float32)
+        turned = values.swapaxes(1, 2)  # (D, 4H, K)
+        zeros, scales = (
+            np.broadcast_to(one.reshape(shape[0], -1), turned.shape[:2]).astype(np.float32)
+            for one in (zero, scale)
+        )
         with np.errstate(all="ignore"):
-            wide = (values.astype(np.float32) - zero) * scale.reshape(shape[0], 1, -1)
-        floats[name] = wide.swapaxes(1, 2)
+            floats[name] = (turned.astype(np.float32) - zeros[..., np.newaxis]) * scales[..., np.newaxis]
+        if (rows := small_weights.rows_of(turned, zeros, scales)) is not None:
+            floats[f"{name}_int8"], floats[f"{name}_scales"] = rows
     return floats
+
+
+def to_rows(read: dict[str, np.ndarray], layer: int) -> dict[str, Int8Rows]:
+    """PyTorch's names for the integers that `read_arrays` gives of one node, rows of (4H, K)."""
+    found = {}
+    D, _, H = read["R"].shape
+    for kind, name in (("weight_ih", "W"), ("weight_hh", "R")):
+        if f"{name}_int8" not in read:
+            continue
+        values, scales = (
+            array.reshape(D, 4, H, -1)[:, GATES_FROM_ONNX].reshape(D, 4 * H, -1)
+            for array in (read.pop(f"{name}_int8"), read.pop(f"{name}_scales"))
+        )
+        for direction, suffix in enumerate([f"_l{layer}", f"_l{layer}_reverse"][:D]):
+            found[kind + suffix] = Int8Rows(values[direction], scales[direction, :, 0])
+    return found
 
 
 def to_state_dict(read: dict[str, np.ndarray], layer: int) -> dict[str, np.ndarray]:

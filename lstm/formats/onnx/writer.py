@@ -1,4 +1,4 @@
-"""A net as an ONNX model of one LSTM node a layer.
+"""A net as an ONNX model of one LSTM node a layer, of int8 weights ONNX Runtime's DynamicQuantizeLSTM.
 
 Shapes: B batch, T time, I input, H hidden, L layers, D directions.
 """
@@ -10,20 +10,20 @@ from typing import Any
 
 import numpy as np
 
-from ...core.architecture import Architecture
 from ...core.checks import cast
-from ...core.weights import Parts
+from ...core.weights import Int8Matrices, Parts
 from .model import library
-from .node import GATES_TO_ONNX, PEEPHOLES_TO_ONNX
+from .node import GATES_TO_ONNX, INPUTS, PEEPHOLES_TO_ONNX, QUANTIZED_INPUTS
 
 OPSET = 14
 IR_VERSION = 8
+QUANTIZED_DOMAIN = "com.microsoft"
 LACKING = ("proj_size", "merge", "cell_clip", "proj_clip")
 LARGEST = (1 << 31) - (1 << 20)  # bytes of weights: what holds an ONNX model may not take 2 GB
 
 
 def write(parts: Parts, path: str | os.PathLike[str]) -> None:
-    """Write a model of one LSTM node a layer.
+    """Write a model of one node a layer.
 
     X (B, T, I), h0 and C0 (L D, B, H) -> Y (B, T, D H), h_n and C_n (L D, B, H), batch and time open.
     """
@@ -32,6 +32,11 @@ def write(parts: Parts, path: str | os.PathLike[str]) -> None:
     for name, value in architecture.changed_arguments().items():
         if name in LACKING:
             raise ValueError(f"ONNX's LSTM has no {name}, but this one has {name}={value!r}")
+    if parts.precision not in (None, "int8"):
+        raise ValueError(
+            f"ONNX Runtime has no LSTM of {parts.precision}, but this one has precision={parts.precision!r}; "
+            "net.quantize(None) has the same values in float32"
+        )
     arrays: dict[str, np.ndarray] = {}
     for layer in range(architecture.num_layers):
         arrays |= _layer_arrays(parts, layer)
@@ -57,7 +62,7 @@ def _built(onnx: Any, parts: Parts, weights: dict[str, np.ndarray]) -> Any:
             each = [f"{state}_{k}" for k in range(layers)]
             nodes.append(helper.make_node("Split", [state, "layers"], each, axis=0))
     for layer in range(layers):
-        nodes += _layer_nodes(helper, architecture, layer)
+        nodes += _layer_nodes(helper, parts, layer)
     nodes.append(helper.make_node("Transpose", [f"features_{layers}"], ["Y"], perm=[1, 0, 2]))
     if layers > 1:
         for state in ("h_n", "C_n"):
@@ -75,6 +80,8 @@ def _built(onnx: Any, parts: Parts, weights: dict[str, np.ndarray]) -> Any:
         [onnx.numpy_helper.from_array(array, name) for name, array in arrays.items()],
     )
     opsets = [helper.make_opsetid("", OPSET)]
+    if parts.precision is not None:
+        opsets.append(helper.make_opsetid(QUANTIZED_DOMAIN, 1))
     return helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="lstm-native")
 
 
@@ -85,10 +92,13 @@ def _layer_arrays(parts: Parts, layer: int) -> dict[str, np.ndarray]:
         weights.map(lambda array: cast(array, parts.dtype, copy=False))
         for weights in parts.weights[layer * D : (layer + 1) * D]
     ]
-    arrays = {
-        f"W_{layer}": np.stack([one.input[GATES_TO_ONNX].reshape(4 * H, -1) for one in sides]),
-        f"R_{layer}": np.stack([one.hidden[GATES_TO_ONNX].reshape(4 * H, -1) for one in sides]),
-    }
+    if parts.integers is not None:
+        arrays = _integer_arrays(parts.integers[layer * D : (layer + 1) * D], layer)
+    else:
+        arrays = {
+            f"W_{layer}": np.stack([one.input[GATES_TO_ONNX].reshape(4 * H, -1) for one in sides]),
+            f"R_{layer}": np.stack([one.hidden[GATES_TO_ONNX].reshape(4 * H, -1) for one in sides]),
+        }
     if parts.architecture.bias:
         bias = np.stack([one.bias[GATES_TO_ONNX].reshape(4 * H) for one in sides])
         arrays[f"B_{layer}"] = np.concatenate([bias, np.zeros_like(bias)], axis=1)
@@ -98,11 +108,31 @@ def _layer_arrays(parts: Parts, layer: int) -> dict[str, np.ndarray]:
     return arrays
 
 
-def _layer_nodes(helper: Any, architecture: Architecture, layer: int) -> list[Any]:
+def _integer_arrays(sides: list[Int8Matrices], layer: int) -> dict[str, np.ndarray]:
+    """W (D, I, 4H), R (D, H, 4H), and their scales and zero points, (D, 4H), of one layer."""
+    arrays = {}
+    for name, rows in zip("WR", zip(*sides, strict=True), strict=True):
+        values = [one.values[GATES_TO_ONNX] for one in rows]
+        arrays[f"{name}_{layer}"] = np.stack([one.reshape(-1, one.shape[2]).T for one in values])
+        scales = np.stack([one.scales[GATES_TO_ONNX].reshape(-1) for one in rows])
+        arrays[f"{name}_scale_{layer}"] = scales
+        arrays[f"{name}_zero_point_{layer}"] = np.zeros(scales.shape, np.int8)
+    return arrays
+
+
+def _layer_nodes(helper: Any, parts: Parts, layer: int) -> list[Any]:
     """features_k (T, B, I) -> features_k+1 (T, B, D H), h_n and C_n of one layer."""
+    architecture = parts.architecture
     ending = f"_{layer}" if architecture.num_layers > 1 else ""
     inputs = [f"features_{layer}", f"W_{layer}", f"R_{layer}", f"B_{layer}" if architecture.bias else "", ""]
-    inputs += [f"h0{ending}", f"C0{ending}", *([f"P_{layer}"] if architecture.peephole else [])]
+    inputs += [f"h0{ending}", f"C0{ending}"]
+    operator, domain = "LSTM", ""
+    if parts.integers is not None:
+        operator, domain = "DynamicQuantizeLSTM", QUANTIZED_DOMAIN
+        inputs += [f"P_{layer}" if architecture.peephole else ""]
+        inputs += [f"{name}_{layer}" for name in QUANTIZED_INPUTS[len(INPUTS) :]]
+    elif architecture.peephole:
+        inputs += [f"P_{layer}"]
     direction = (
         "bidirectional" if architecture.bidirectional else "reverse" if architecture.reverse else "forward"
     )
@@ -120,7 +150,12 @@ def _layer_nodes(helper: Any, architecture: Architecture, layer: int) -> list[An
     name = f"lstm_{layer}"
     return [
         helper.make_node(
-            "LSTM", inputs, [f"sides_{layer}", f"h_n{ending}", f"C_n{ending}"], name=name, **attributes
+            operator,
+            inputs,
+            [f"sides_{layer}", f"h_n{ending}", f"C_n{ending}"],
+            name=name,
+            domain=domain,
+            **attributes,
         ),
         helper.make_node("Transpose", [f"sides_{layer}"], [f"rows_{layer}"], perm=[0, 2, 1, 3]),
         helper.make_node("Reshape", [f"rows_{layer}", "side_by_side"], [f"features_{layer + 1}"]),
