@@ -47,7 +47,7 @@ OPTIONS = (
     "input_forget",
     "activations",
 )
-LSTM_KEYS = {*OPTIONS, "net", "output_size", "dtype", "parameters", "layers"}
+LSTM_KEYS = {*OPTIONS, "net", "output_size", "dtype", "precision", "parameters", "layers"}
 RUN_KEYS = {
     "model",
     "input",

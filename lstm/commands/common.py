@@ -142,15 +142,21 @@ def load_net(path: str, arguments: argparse.Namespace) -> LSTM:
     """The net of a file, a warning about it being a line on stderr; UnusableError if there is none."""
     from .. import files
 
+    with told_warnings():
+        return read(lambda path: files.load(path, **picked_options(path, arguments)), path)
+
+
+@contextlib.contextmanager
+def told_warnings() -> Iterator[None]:
+    """Make a line on stderr of each FormatWarning of this block, if it ends well."""
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always", FormatWarning)
-        net = read(lambda path: files.load(path, **picked_options(path, arguments)), path)
+        yield
     for one in said:
         if issubclass(one.category, FormatWarning):
             tell("warning", str(one.message))
         else:
             warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
-    return net
 
 
 def picked_options(path: str, arguments: argparse.Namespace) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import argparse
 import os
 from typing import TYPE_CHECKING, Any
 
+from ..core.precision import PRECISIONS
 from ..formats import Format, written_format_of
 from .common import (
     Parser,
@@ -14,17 +15,24 @@ from .common import (
     add_json,
     add_picks,
     check_outputs,
-    load_net,
+    picked_options,
     read,
+    told_warnings,
     write,
     write_json,
     writing,
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import numpy as np
+
     from ..core.net import Net
-    from ..core.weights import Parts, Weights
+    from ..core.weights import Parts
     from ..model import LSTM
+
+FULL = "full"
 
 HELP = """\
 Write the LSTM of one file to another, whose ending names the format.
@@ -49,6 +57,11 @@ def add(commands: Any) -> Parser:
     parser.add_argument(
         "--dtype", choices=["float32", "float64"], help="of the weights written; default: A's"
     )
+    parser.add_argument(
+        "--precision",
+        choices=[*PRECISIONS, FULL],
+        help=f"of the weights written, of float32; {FULL}: as the dtype has them; default: A's",
+    )
     add_picks(parser)
     add_json(parser)
     parser.set_defaults(run=run)
@@ -57,15 +70,13 @@ def add(commands: Any) -> Parser:
 
 def run(arguments: argparse.Namespace) -> int:
     """Convert, and print what was written."""
-    from ..core.net import Net
-    from ..model import LSTM
+    from .. import formats
 
     file_format = read(written_format_of, arguments.target)
     check_outputs([arguments.target], [arguments.source])
-    source = load_net(arguments.source, arguments)
-    net = source
-    if arguments.dtype is not None:
-        net = LSTM.from_core(Net(_cast(source.core.parts(), arguments.dtype)))
+    with told_warnings():
+        parts = read(lambda path: formats.read(path, **picked_options(path, arguments)), arguments.source)
+        source, net = read(lambda _: _nets(parts, arguments), arguments.source)
     _write(net, arguments.target, file_format)
     if arguments.json:
         write_json(json_report(arguments.source, arguments.target, net, source))
@@ -74,6 +85,24 @@ def run(arguments: argparse.Namespace) -> int:
 
         write(f"{printable(arguments.target)}: {net!r}{_rounded(net, source)}\n")
     return 0
+
+
+def _nets(parts: Parts, arguments: argparse.Namespace) -> tuple[LSTM, LSTM]:
+    """The net of these parts as read, and in the dtype and precision asked for."""
+    from .. import formats
+    from ..core.net import Net
+    from ..model import LSTM
+
+    source = LSTM.from_core(Net(parts))
+    if arguments.dtype is None and arguments.precision is None:
+        return source, source
+    if arguments.dtype is not None:
+        parts = _cast(parts, arguments.dtype)
+    if arguments.precision == FULL:
+        parts = parts._replace(precision=None)
+    else:
+        parts = formats.asked(parts, None, arguments.precision)
+    return source, LSTM.from_core(Net(parts))
 
 
 def json_report(source_file: str, target_file: str, net: LSTM, source: LSTM) -> dict[str, Any]:
@@ -89,8 +118,9 @@ def json_report(source_file: str, target_file: str, net: LSTM, source: LSTM) -> 
     Returns
     -------
     dict
-        ``source`` and ``target`` (file names), ``source_dtype``, ``dtype`` (of the weights read and
-        written), ``net`` (what was written, in words) and ``bytes`` (of the file).
+        ``source`` and ``target`` (file names), ``source_dtype``, ``dtype``, ``source_precision``,
+        ``precision`` (of the weights read and written; null: in full), ``net`` (what was written, in
+        words) and ``bytes`` (of the file).
 
     """
     return {
@@ -98,6 +128,8 @@ def json_report(source_file: str, target_file: str, net: LSTM, source: LSTM) -> 
         "target": target_file,
         "source_dtype": source.dtype.name,
         "dtype": net.dtype.name,
+        "source_precision": source.precision,
+        "precision": net.precision,
         "net": repr(net),
         "bytes": os.path.getsize(target_file),
     }
@@ -105,7 +137,8 @@ def json_report(source_file: str, target_file: str, net: LSTM, source: LSTM) -> 
 
 def _rounded(net: LSTM, source: LSTM) -> str:
     """A note if weights were rounded."""
-    return f", rounded from {source.dtype}" if net.dtype.itemsize < source.dtype.itemsize else ""
+    is_rounded = net.dtype.itemsize < source.dtype.itemsize or net.precision not in (None, source.precision)
+    return f", rounded from {source.precision or source.dtype}" if is_rounded else ""
 
 
 def _cast(parts: Parts, dtype: str) -> Parts:
@@ -119,7 +152,7 @@ def _cast(parts: Parts, dtype: str) -> Parts:
             too_large = np.isinf(array.astype(dtype)) & np.isfinite(array)
         if bool(too_large.any()):
             raise UnusableError(f"{name} has values above {np.finfo(dtype).max:.3g}, the largest of {dtype}")
-    return parts._replace(dtype=np.dtype(dtype))
+    return parts.asked(dtype, None)
 
 
 def _write(net: LSTM, path: str, file_format: Format) -> None:
@@ -130,7 +163,7 @@ def _write(net: LSTM, path: str, file_format: Format) -> None:
     with writing(path), replacing(path) as partial:
         try:
             file_format.write(net.core.parts(), partial)
-            written = Net(file_format.read(partial))
+            written = Net(file_format.read(partial).asked(None, net.precision))
         except (ValueError, ImportError) as error:
             raise UnusableError(str(error).replace(partial, path)) from error
         except MemoryError as error:
@@ -141,14 +174,20 @@ def _write(net: LSTM, path: str, file_format: Format) -> None:
 
 def _lost(net: Net, written: Net) -> str:
     """What a written file does not hold of the net, in words; nothing if all is there."""
-    values = {"dtype": net.dtype, **net.architecture.arguments()}
-    others = {"dtype": written.dtype, **written.architecture.arguments()}
+    values, others = (
+        {"dtype": one.dtype, "precision": one.precision, **one.architecture.arguments()}
+        for one in (net, written)
+    )
     for name, value in values.items():
         if _in_dtype(value, net) != _in_dtype(others[name], net):
             return f"{name}={value!r}, which would become {others[name]!r}"
-    for weights, other in zip(net.parts().weights, written.parts().weights, strict=True):
+    parts, other_parts = net.parts(), written.parts()
+    for weights, other in zip(parts.weights, other_parts.weights, strict=True):
         if not _same_bits(weights, other):
             return "the weights"
+    for one, another in zip(parts.integers or (), other_parts.integers or (), strict=True):
+        if not all(map(_same_bits, one, another)):
+            return "the integers of the weights"
     return ""
 
 
@@ -159,7 +198,7 @@ def _in_dtype(value: Any, net: Net) -> Any:
     return net.dtype.type(value) if isinstance(value, float) else value
 
 
-def _same_bits(first: Weights, second: Weights) -> bool:
+def _same_bits(first: Iterable[np.ndarray | None], second: Iterable[np.ndarray | None]) -> bool:
     for a, b in zip(first, second, strict=True):
         if (a is None) != (b is None):
             return False

@@ -162,7 +162,7 @@ def model_report(path: str, lstms: list[LSTMReport], more: int = 0) -> dict[str,
         - ``lstm``: null with an error, else ``net`` (in words), ``input_size``, ``hidden_size``,
           ``num_layers``, ``bidirectional``, ``merge``, ``reverse``, ``proj_size``, ``bias``,
           ``peephole``, ``clip``, ``cell_clip``, ``proj_clip``, ``input_forget``, ``activations``,
-          ``dtype`` (as of `lstm.LSTM`), ``output_size`` (D O, or O if directions are merged),
+          ``dtype``, ``precision`` (as of `lstm.LSTM`), ``output_size`` (D O, or O if directions are merged),
           ``parameters`` (their number, with one bias a gate), and ``layers``, an object for
           each layer and direction: ``name`` (the ending of PyTorch's names: ``l0``, ``l0_reverse``),
           ``shapes`` (by kind of weight) and ``parameters``.
@@ -178,6 +178,7 @@ def _net_report(net: LSTM) -> dict[str, Any]:
         **net.core.architecture.arguments(),
         "output_size": net.core.architecture.output_size,
         "dtype": net.dtype.name,
+        "precision": net.precision,
         "parameters": sum(layer["parameters"] for layer in layers),
         "layers": layers,
     }

@@ -31,7 +31,7 @@ from lstm.__main__ import main
 from lstm.core.state_dict import from_state_dict, to_state_dict
 from lstm.core.weights import Parts
 
-CONVERT_KEYS = {"source", "target", "source_dtype", "dtype", "net", "bytes"}
+CONVERT_KEYS = {"source", "target", "source_dtype", "dtype", "source_precision", "precision", "net", "bytes"}
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -55,6 +55,8 @@ def test_every_format_into_every_other(
             "target": str(b),
             "source_dtype": net.dtype.name,
             "dtype": net.dtype.name,
+            "source_precision": None,
+            "precision": None,
             "net": repr(lstm.load(path)),
             "bytes": b.stat().st_size,
         }
