@@ -47,6 +47,9 @@ the last C) that comes closest to what is allowed:
               inputs change by one unit in the last place, whichever is larger
   allowed     8 times that, but at least 9.5e-7 in float32 and 1.8e-15 in float64;
               of recorded outputs at least 5e-6 and 1e-13. NaN must be in the same places.
+In int8, every step of every layer is held to NumPy's from the states that the net itself
+had before it: a last place of h may tip an integer of the next step. Of recorded outputs
+twice what NumPy's small weights are off is allowed, in int8 at least 1/127.
   native and NumPy: the best time of each path, which take turns
   ratio       how many times as fast the native path is
 A closing line says whether single steps by LSTM.forward and by LSTM.stream, chunks,

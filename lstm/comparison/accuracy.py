@@ -2,7 +2,7 @@
 
 A trained net may magnify a rounding from step to step, so no constant fits all nets. What rounding does to a
 net is seen from NumPy's path: how far its result in float32 is from that in float64, and how far it moves if
-every weight and input changes by one unit in its last place.
+every weight and input changes by one unit in its last place. `int8_steps` has the rule for int8 nets.
 
 Shapes: B batch, T time, I input, H hidden, O features of h, L layers, D directions.
 """
@@ -90,8 +90,8 @@ def standard(case: Case, dtype: np.dtype[Any]) -> Standard:
     rng = np.random.default_rng(0)
     samples = [result]
     for _ in range(CHANGED_RUNS):
-        changed = net._replace(weights=[one.map(lambda a: _changed(rng, a)) for one in net.weights])
-        samples.append(_run(changed, *(_changed(rng, array) for array in inputs)))
+        other = net._replace(weights=[one.map(lambda a: changed(rng, a)) for one in net.weights])
+        samples.append(_run(other, *(changed(rng, array) for array in inputs)))
     errors = {
         name: max(_finite_gap(getattr(sample, name), array, dtype) for sample in samples)
         for name, array in expected._asdict().items()
@@ -100,9 +100,9 @@ def standard(case: Case, dtype: np.dtype[Any]) -> Standard:
 
 
 def rounded_net(parts: Parts, dtype: np.dtype[Any]) -> Parts:
-    """The same net with weights of `dtype`."""
+    """The same net with weights of `dtype`; those of 16 bits are the values that they have."""
     weights = [one.map(lambda array: cast(array, dtype)) for one in parts.weights]
-    return parts._replace(weights=weights, dtype=dtype)
+    return parts._replace(weights=weights, dtype=dtype, precision=None, integers=None)
 
 
 def _run(parts: Parts, X: np.ndarray, h0: np.ndarray, C0: np.ndarray) -> Outputs:
@@ -112,7 +112,7 @@ def _run(parts: Parts, X: np.ndarray, h0: np.ndarray, C0: np.ndarray) -> Outputs
     return Outputs(Y, h_n, C_n)
 
 
-def _changed(rng: np.random.Generator, array: np.ndarray) -> np.ndarray:
+def changed(rng: np.random.Generator, array: np.ndarray) -> np.ndarray:
     """(...) -> (...): every number up or down by its last place, half of them each way."""
     with np.errstate(all="ignore"):
         ends = np.where(rng.integers(0, 2, array.shape, np.int8) > 0, np.inf, -np.inf).astype(array.dtype)

@@ -16,7 +16,8 @@ import numpy as np
 from .. import _kernel
 from ..core.net import Net
 from ..model import LSTM
-from .accuracy import Difference, Standard, standard
+from . import int8_steps
+from .accuracy import RECORDED_FLOOR, Difference, Standard, largest_gap, standard
 from .cases import ENTRIES, Case, Outputs
 
 SECONDS = 0.3
@@ -29,6 +30,13 @@ CHUNKS = (3, 1, 17, 2, 40)
 """Time steps of the chunks that a sequence is cut into, over and over."""
 
 
+SMALL_MULTIPLE = 2
+"""How many times as far as NumPy's result one of small weights may be from a recorded one of full weights."""
+
+INT8_FLOOR = 1 / 127
+"""And always by this in int8: what it resolves of the largest h that there is."""
+
+
 @dataclass(frozen=True)
 class Comparison:
     """The results of one case."""
@@ -38,8 +46,9 @@ class Comparison:
     batch: int
     time: int
     dtype: str
+    precision: str | None  # of small weights
     isa: str
-    differences: dict[str, Difference]  # Y, h_n, C_n: native against what it must be
+    differences: dict[str, Difference]  # Y, h_n, C_n: native against what it must be; of int8 steps, too
     recorded: dict[str, Difference]  # by entry: native against the file
     native_seconds: float
     numpy_seconds: float
@@ -101,7 +110,7 @@ def compare_case(case: Case, *, seconds: float = SECONDS) -> Comparison:
     reference = LSTM.from_core(Net(net.core.parts(), "numpy"))
     arguments = (case.X, case.h0, case.C0)
     whole = run_whole(case)
-    own = standard(case, net.dtype)
+    own = None if net.precision == "int8" else standard(case, net.dtype)
     native_times, numpy_times = interleaved_times(
         [lambda: net.forward_sequence(*arguments), lambda: reference.forward_sequence(*arguments)],
         seconds=seconds,
@@ -114,9 +123,18 @@ def compare_case(case: Case, *, seconds: float = SECONDS) -> Comparison:
         batch=case.X.shape[0],
         time=case.X.shape[1],
         dtype=net.dtype.name,
+        precision=net.precision,
         isa=str(net.core.isa),
-        differences={name: own.difference(name, array) for name, array in whole._asdict().items()},
-        recorded=_recorded(case, whole, own),
+        differences=(
+            int8_steps.differences(case, whole)
+            if own is None
+            else {name: own.difference(name, array) for name, array in whole._asdict().items()}
+        ),
+        recorded=(
+            recorded_differences(case, whole)
+            if own is None or net.precision is not None
+            else _recorded(case, whole, own)
+        ),
         native_seconds=min(native_times),
         numpy_seconds=min(numpy_times),
         ways=tuple(ways),
@@ -139,6 +157,20 @@ def _recorded(case: Case, outputs: Outputs, own: Standard) -> dict[str, Differen
             standards[dtype] = standard(case, dtype)
         name = ENTRIES[entry]
         found[entry] = standards[dtype].recorded_difference(name, getattr(outputs, name), array)
+    return found
+
+
+def recorded_differences(case: Case, outputs: Outputs) -> dict[str, Difference]:
+    """How far the outputs of small weights are from those recorded of full ones: as far as NumPy's may be."""
+    reference = LSTM.from_core(Net(case.net.core.parts(), "numpy"))
+    own = run_whole(case._replace(net=reference))
+    found = {}
+    for entry, array in case.recorded.items():
+        dtype = min(case.net.dtype, array.dtype, key=lambda d: d.itemsize).newbyteorder("=")
+        _, error = largest_gap(getattr(own, ENTRIES[entry]), array, dtype)
+        floor = INT8_FLOOR if case.net.precision == "int8" else RECORDED_FLOOR[dtype]
+        gaps = largest_gap(getattr(outputs, ENTRIES[entry]), array, dtype)
+        found[entry] = Difference(*gaps, error, max(SMALL_MULTIPLE * error, floor))
     return found
 
 

@@ -84,7 +84,7 @@ def _case_table(comparisons: Sequence[Comparison]) -> list[str]:
     rows = [
         [
             *map(str, (c.input_size, c.hidden_size, c.batch, c.time)),
-            c.dtype,
+            c.precision or c.dtype,
             c.isa,
             f"{c.difference.relative:.2e}",
             f"{c.difference.numpy_error:.2e}",
@@ -156,7 +156,7 @@ def _ways(comparisons: Sequence[Comparison]) -> list[str]:
 
 
 def _name(c: Comparison) -> str:
-    return f"I={c.input_size} H={c.hidden_size} B={c.batch} T={c.time} {c.dtype}"
+    return f"I={c.input_size} H={c.hidden_size} B={c.batch} T={c.time} {c.precision or c.dtype}"
 
 
 def json_report(
@@ -175,11 +175,12 @@ def json_report(
         ``model``, ``input`` (file names or null), ``unused_entries`` (of the input), ``ways`` (of
         running whose bits were compared), ``passed``, and ``cases``, a list of objects:
 
-        - ``input_size``, ``hidden_size``, ``batch``, ``time``, ``dtype``, ``isa``;
-        - ``differences``: for each of Y, h_n, C_n the error of the native path: ``absolute``,
-          ``relative`` (to the largest value, if that is above 1), ``numpy_error`` (NumPy's own,
-          relative), ``tolerance`` (what is allowed of ``relative``); ``difference``: that of them
-          which is nearest to what is allowed, or furthest beyond it;
+        - ``input_size``, ``hidden_size``, ``batch``, ``time``, ``dtype``, ``precision`` (null: in full),
+          ``isa``;
+        - ``differences``: for each of Y, h_n, C_n, and of an int8 net its steps, the error of the native
+          path: ``absolute``, ``relative`` (to the largest value, if that is above 1), ``numpy_error``
+          (NumPy's own, relative), ``tolerance`` (what is allowed of ``relative``); ``difference``: that of
+          them which is nearest to what is allowed, or furthest beyond it;
         - ``recorded``: such an object for each checked entry of the input, native against recorded;
         - ``native_seconds``, ``numpy_seconds``: best time of each path; ``ratio``, the second by the
           first;
@@ -210,6 +211,7 @@ def _json_case(c: Comparison) -> dict[str, Any]:
         "batch": c.batch,
         "time": c.time,
         "dtype": c.dtype,
+        "precision": c.precision,
         "isa": c.isa,
         "difference": _json_difference(c.difference),
         "differences": {name: _json_difference(d) for name, d in c.differences.items()},

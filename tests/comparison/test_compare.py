@@ -35,6 +35,7 @@ CASE_KEYS = {
     "batch",
     "time",
     "dtype",
+    "precision",
     "isa",
     "difference",
     "differences",
