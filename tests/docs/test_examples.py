@@ -300,3 +300,14 @@ def test_the_benchmark_compares_with_onnx_runtime(vad, inputs, capsys, monkeypat
     honest = vad.SpeechDetector.probability
     monkeypatch.setattr(vad.SpeechDetector, "probability", lambda self, h: honest(self, h) + 2e-5)
     assert vad.benchmark(MODEL, inputs[20:50], passes=1) is False
+
+
+@pytest.mark.parametrize(("precision", "most"), [("int8", 0.02), ("bfloat16", 2e-3), ("float16", 5e-4)])
+def test_small_weights_hear_the_same(detector, recorded, precision: Any, most: float) -> None:
+    """The verdict moves by little, and of no frame from one side of 0.5 to the other."""
+    net = lstm.load(SPEECH / "lstm.npz", precision=precision, backend="numpy")
+    hidden = net.forward_sequence(recorded["features"])
+    probabilities = np.array([detector.probability(h) for h in hidden])
+    expected = recorded["speech_probability"]
+    assert 0 < np.abs(probabilities - expected).max() <= most
+    np.testing.assert_array_equal(probabilities > 0.5, expected > 0.5)
