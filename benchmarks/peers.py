@@ -2,6 +2,7 @@
 
     taskset -c 1 python benchmarks/peers.py [--dtype float32] [--cases 0,3,8] [--json FILE]
     taskset -c 0,1 python benchmarks/peers.py --threads 2
+    taskset -c 1 python benchmarks/peers.py --precision int8
 
 Every contestant gets the same weights and inputs in the layout that it prefers; outputs are checked
 against ours. Times are the best and the median of repeats that take turns, so that a change of the
@@ -11,6 +12,7 @@ machine's speed meets all of them. benchmarks/README.md explains the columns.
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import os
 import statistics
@@ -31,9 +33,11 @@ if "avx2" in " ".join(sys.argv):
     os.environ.update(LSTM_ISA="avx2", ATEN_CPU_CAPABILITY="avx2", DNNL_MAX_CPU_ISA="AVX2")
 
 import numpy as np
+import small_peers
 
 from lstm import LSTM, show_config
 from lstm.comparison.machine import cpu_name
+from lstm.core.precision import PRECISIONS
 from lstm.formats.onnx.node import GATES_TO_ONNX, PEEPHOLES_TO_ONNX
 
 
@@ -111,6 +115,8 @@ CASES = (
 OURS = "lstm"
 ROUND_SECONDS = 0.004
 LARGEST_DIFFERENCE = 1e-4
+OURS_FULL = "lstm float32"
+LARGEST_SMALL_ERROR = 1e-2  # rms
 Call = Callable[[], Any]
 
 
@@ -268,6 +274,7 @@ def openvino(net: LSTM, X: np.ndarray, case: Case) -> Call:
     return run
 
 
+MAKERS = small_peers.Makers(ours, onnx_model, onnx_feed, THREADS)
 CONTESTANTS: dict[str, Callable[[LSTM, np.ndarray, Case], Call]] = {
     OURS: ours,
     "numpy": numpy_,
@@ -287,6 +294,52 @@ def can_run(name: str, case: Case) -> bool:
     if name == "pytorch":
         return True
     return name in (OURS, "numpy") or not case.proj_size
+
+
+def run_small_case(case: Case, precision: str, names: list[str], rounds: int) -> dict[str, Any]:
+    """Times of each contestant in a precision, and its error against float64."""
+    made = small_peers.contestants(precision, MAKERS)
+    net = LSTM(case.input_size, case.hidden_size, **case.variant, dtype="float32", init="pytorch", rng=0)
+    X = np.random.default_rng(1).standard_normal((case.batch, case.time, case.input_size)).astype("float32")
+    # A stream goes on from its last state, so that errors are those of its first step.
+    errors = small_peers.errors({name: made[name](net, X, case) for name in names}, net, X)
+    for name, error in errors.items():
+        if not error < LARGEST_SMALL_ERROR:
+            raise RuntimeError(f"{name} computes something else: off by {error} in {case}")
+    times = repeated({name: made[name](net, X, case) for name in names}, rounds)
+    best = {name: min(values) for name, values in times.items()}
+    peers = {name: value for name, value in best.items() if name not in (OURS, OURS_FULL)}
+    best_peer = min(peers, key=peers.__getitem__)
+    return {
+        **case._asdict(),
+        "best_us": {name: value * 1e6 for name, value in best.items()},
+        "median_us": {name: statistics.median(values) * 1e6 for name, values in times.items()},
+        "rms_error": errors,
+        "best_peer": best_peer,
+        "ratio": peers[best_peer] / best[OURS],
+        "ratio_float32": best[OURS_FULL] / best[OURS],
+    }
+
+
+def print_small_rows(cases: list[Case], precision: str, rounds: int) -> list[dict[str, Any]]:
+    """The table of a precision: times, ratios, and rms errors behind the names."""
+    installed = {
+        name: name != "openvino" or importlib.util.find_spec("openvino") is not None
+        for name in small_peers.contestants(precision, MAKERS)
+    }
+    names = [name for name, there in installed.items() if there]
+    print("\n| case I, H, B, T     |" + "".join(f" {name:>14} |" for name in names), end="")
+    print(" to float32 | to best peer | rms errors in this order |")
+    print("| --- |" + " ---: |" * (len(names) + 2) + " --- |")
+    rows = []
+    for case in cases:
+        row = run_small_case(case, precision, names, rounds)
+        rows.append(row)
+        times = "".join(f" {row['best_us'][name]:>14.1f} |" for name in names)
+        errors = ", ".join(f"{row['rms_error'][name]:.1e}" for name in names)
+        ratios = f" {row['ratio_float32']:>10.2f} | {row['ratio']:>12.2f} |"
+        print(f"| {case.label:<19} |{times}{ratios} {errors} |", flush=True)
+    return rows
 
 
 def repeated(calls: dict[str, Call], rounds: int) -> dict[str, list[float]]:
@@ -393,16 +446,21 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--dtype", choices=("float32", "float64"), default="float32")
+    parser.add_argument(
+        "--precision", choices=PRECISIONS, help="small weights, ours and the peers' own, of the plain cases"
+    )
     parser.add_argument("--cases", help="indices of the cases to run, such as 0,3,8", default="")
     parser.add_argument("--rounds", type=int, default=15, help="repeats of each contestant (default: 15)")
     parser.add_argument("--threads", type=int, default=1, help="threads of each contestant (default: 1)")
     parser.add_argument("--isa", choices=("avx2",), help="hold PyTorch, oneDNN and this package to AVX2")
     parser.add_argument("--json", metavar="FILE", help="write all figures to FILE")
     arguments = parser.parse_args()
+    if arguments.precision and arguments.dtype != "float32":
+        parser.error("--precision is of float32 nets")
     indices = [int(index) for index in arguments.cases.split(",")] if arguments.cases else range(len(CASES))
     without = () if arguments.dtype == "float32" else ("onnxruntime", "openvino")
     names = [name for name in CONTESTANTS if name not in without]
-    packages = ("numpy", "torch", "onnxruntime", "openvino")
+    packages = [one for one in ("numpy", "torch", "onnxruntime", "openvino") if importlib.util.find_spec(one)]
     config = show_config("dict")
     facts = {
         "cpu": cpu_name(),
@@ -420,6 +478,13 @@ def main() -> int:
         f"limits: {facts['limits']['gflops_float32']:.0f} GFLOP/s in float32; reads in GB/s: "
         + ", ".join(f"{size >> 10} KiB {rate:.0f}" for size, rate in levels.items())
     )
+    if arguments.precision:
+        chosen = [CASES[index] for index in indices if small_peers.can_run(CASES[index])]
+        facts["precision"] = arguments.precision
+        rows = print_small_rows(chosen, arguments.precision, arguments.rounds)
+        if arguments.json:
+            Path(arguments.json).write_text(json.dumps({**facts, "rows": rows}, indent=1) + "\n")
+        return 0
     print(
         f"\n| {'case I, H, B, T':<18} |"
         + "".join(f" {name:>12} |" for name in names)
