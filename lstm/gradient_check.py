@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 from .core import states
 from .core.checks import finite_number, generator, positive_size
 from .core.net import Net
+from .core.precision import check_gradients_exist
 from .model import LSTM
 
 STEP = 1e-5
@@ -75,8 +76,8 @@ def check_gradients(
     count = positive_size("samples", samples)
     allowed = finite_number("tolerance", tolerance)
     source = generator(rng)
-    parts = net.core.parts()._replace(dtype=np.dtype(np.float64), precision=None)
-    core = Net(parts, net.backend)
+    check_gradients_exist(net.precision, net.dtype)
+    core = Net(net.core.parts()._replace(dtype=np.dtype(np.float64)), net.backend)
     exact = LSTM.from_core(core)
     array, batch, _ = states.sequence_input(X, net.input_size)
     given = states.initial_states(core.architecture, core.dtype, ("h0", "C0"), (h0, C0), batch)

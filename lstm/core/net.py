@@ -19,7 +19,7 @@ from .architecture import Architecture
 from .checks import cast
 from .interruptible import interruptible
 from .packing import PackedWeights, pack, unpack
-from .precision import check_depths, check_precision
+from .precision import check_depths, check_gradients_exist, check_precision
 from .state_dict import fitting_weights, to_state_dict
 from .trace import Trace, trace_cells
 from .weights import Int8Matrices, Int8Weights, Parts, Weights, narrowed
@@ -227,11 +227,7 @@ class Net:
         The states are kept. `storage` of an earlier recording of such an X is written over. ValueError for
         a net of small weights.
         """
-        if self.precision is not None:
-            raise ValueError(
-                f"gradients need weights of {self.dtype}, but this LSTM has precision={self.precision!r}; "
-                "net.quantize(None) gives it full ones"
-            )
+        check_gradients_exist(self.precision, self.dtype)
         return recording.record(
             self.cells, self.architecture, self.dtype, X, h0, C0, lengths, mask, rates, rng, storage
         )

@@ -69,6 +69,15 @@ def check_depths(precision: str | None, architecture: Architecture) -> None:
         )
 
 
+def check_gradients_exist(precision: str | None, dtype: np.dtype[Any]) -> None:
+    """ValueError for a net of small weights: a step of training is less than they resolve."""
+    if precision is not None:
+        raise ValueError(
+            f"gradients need weights of {dtype}, but this LSTM has precision={precision!r}; "
+            "net.quantize(None) gives it full ones"
+        )
+
+
 def kept_bytes(kind: str, shape: tuple[int, ...], dtype: np.dtype[Any], precision: str | None) -> int:
     """Bytes of a weight of this shape and `kind`, what its name begins with in a state dict."""
     count = math.prod(shape)

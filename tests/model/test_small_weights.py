@@ -12,6 +12,7 @@ from nets import HIDDEN, INPUT, assert_same_weights, make_net
 from small_nets import EACH, assert_same_integers, foreign, integers, small_net
 from support import assert_same_bits
 
+import lstm
 from lstm import LSTM, train
 
 
@@ -126,6 +127,8 @@ def test_no_gradients(precision: Any, backend: Any) -> None:
         net.record(np.ones((2, 4, 3)))
     with pytest.raises(ValueError, match="gradients need weights of float32"):
         train.Trainer(net, train.LinearHead(net), train.Squared(), train.Adam(0.1))
+    with pytest.raises(ValueError, match="gradients need weights of float32"):
+        lstm.check_gradients(net, np.ones((2, 4, 3)))
     net.quantize(None).record(np.ones((2, 4, 3)))
 
 
