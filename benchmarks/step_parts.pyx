@@ -105,9 +105,9 @@ cdef LayerWeights weights_of(packed):
     weights.has_default_equations = True
     weights.input_size, weights.hidden_size = packed.input_size, packed.hidden_size
     weights.state_size, weights.proj_clip = packed.state_size, INFINITY
-    weights.input = address_of(packed.input, False)
-    weights.hidden = address_of(packed.hidden, False)
-    weights.bias = address_of(packed.bias, False)
+    weights.input = address_of(packed.input)
+    weights.hidden = address_of(packed.hidden)
+    weights.bias = address_of(packed.bias)
     set_sizes(&weights, lanes, panel_tile, sizeof(float))
     return weights
 

@@ -1,15 +1,15 @@
 /* AVX2 with FMA: 8 floats or 4 doubles in a vector, 16 registers. */
-#include "lstm_kernels.h"
+#include "small_weights.h"
 
 #if LSTM_X86
 
 #include <cpuid.h>
 
 #if defined(__clang__)
-#pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
+#pragma clang attribute push(__attribute__((target("avx2,fma,f16c"))), apply_to = function)
 #else
 #pragma GCC push_options
-#pragma GCC target("avx2,fma")
+#pragma GCC target("avx2,fma,f16c")
 #endif
 #include "x86_intrinsics.h"
 
@@ -20,6 +20,26 @@ static const int32_t first_lanes_f32[16] = {-1, -1, -1, -1, -1, -1, -1, -1};
 static const int64_t first_lanes_f64[8] = {-1, -1, -1, -1};
 #define FIRST_LANES_F32(n) _mm256_loadu_si256((const __m256i *)(first_lanes_f32 + 8 - (n)))
 #define FIRST_LANES_F64(n) _mm256_loadu_si256((const __m256i *)(first_lanes_f64 + 4 - (n)))
+
+/* w (4, 8) = the gates of one k, bfloat16: two in each word, or float16. */
+static inline __attribute__((always_inline)) void gates_of_bfloat16(const uint16_t *p, __m256 *w) {
+    const __m256i high = _mm256_set1_epi32((int32_t)0xffff0000);
+    for (int g = 0; g < GATE_COUNT; g += 2) {
+        const __m256i pair = _mm256_loadu_si256((const __m256i *)(p + g * 8));
+        w[g] = _mm256_castsi256_ps(_mm256_slli_epi32(pair, 16));
+        w[g + 1] = _mm256_castsi256_ps(_mm256_and_si256(pair, high));
+    }
+}
+
+static inline __attribute__((always_inline)) void gates_of_float16(const uint16_t *p, __m256 *w) {
+    for (int g = 0; g < GATE_COUNT; g++) {
+        w[g] = _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(p + g * 8)));
+    }
+}
+
+#define VEC_WIDEN_bfloat16(p, w) gates_of_bfloat16(p, w)
+#define VEC_WIDEN_float16(p, w) gates_of_float16(p, w)
+#define NARROW_TILES(TILE) TILE(1, 8) TILE(2, 16) TILE(3, 24)
 
 /* 3 rows x 1 panel or 1 row x 3 panels: 12 accumulators, the inputs and a weight in 16 registers. */
 #define ROW_TILE 3
@@ -133,6 +153,18 @@ static int is_supported(void) {
            (cpu.saved_registers & LSTM_SAVED_YMM) == LSTM_SAVED_YMM;
 }
 
-const lstm_isa lstm_isa_avx2 = {"avx2", is_supported, &kernels_f32, &kernels_f64};
+/* float16 where the CPU, or what it is told to be, cannot convert it: number after number. */
+static void widen_plainly(const void *weights, ptrdiff_t depth, float *wide) {
+    lstm_isa_generic.float16()->widen(weights, depth * 8, wide);
+}
+
+static const lstm_narrow_kernels plain_float16 = {.widen = widen_plainly};
+
+static const lstm_narrow_kernels *float16(void) {
+    return (lstm_x86_read_cpu().leaf_1_ecx & bit_F16C) != 0 ? &kernels_float16 : &plain_float16;
+}
+
+const lstm_isa lstm_isa_avx2 = {"avx2",  is_supported,  &kernels_f32, &kernels_f64, &kernels_bfloat16,
+                                float16, lstm_int8_avx2};
 
 #endif

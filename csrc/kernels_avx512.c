@@ -1,5 +1,5 @@
 /* AVX-512: 16 floats or 8 doubles in a vector, 32 registers. */
-#include "lstm_kernels.h"
+#include "small_weights.h"
 
 #if LSTM_X86
 
@@ -46,6 +46,26 @@ static inline __attribute__((always_inline)) void transpose_f32(__m512 *rows) {
         rows[c + 12] = _mm512_shuffle_f32x4(odd_low, odd_high, 0xdd);
     }
 }
+
+/* w (4, 16) = the gates of one k, bfloat16: two in each word, or float16. */
+static inline __attribute__((always_inline)) void gates_of_bfloat16(const uint16_t *p, __m512 *w) {
+    const __m512i high = _mm512_set1_epi32((int32_t)0xffff0000);
+    for (int g = 0; g < GATE_COUNT; g += 2) {
+        const __m512i pair = _mm512_loadu_si512(p + g * 16);
+        w[g] = _mm512_castsi512_ps(_mm512_slli_epi32(pair, 16));
+        w[g + 1] = _mm512_castsi512_ps(_mm512_and_si512(pair, high));
+    }
+}
+
+static inline __attribute__((always_inline)) void gates_of_float16(const uint16_t *p, __m512 *w) {
+    for (int g = 0; g < GATE_COUNT; g++) {
+        w[g] = _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(p + g * 16)));
+    }
+}
+
+#define VEC_WIDEN_bfloat16(p, w) gates_of_bfloat16(p, w)
+#define VEC_WIDEN_float16(p, w) gates_of_float16(p, w)
+#define NARROW_TILES(TILE) TILE(1, 16) TILE(2, 32)
 
 /* 6 rows x 1 panel: 24 accumulators, 6 inputs and a weight in 32 registers.
  * 1 row x 2 panels: 8 accumulators cover the latency of FMA; with 4 panels a time step of H = 64 took 13 %
@@ -209,6 +229,9 @@ static int is_supported(void) {
     return (cpu.leaf_7_ebx & bit_AVX512F) != 0 && (cpu.saved_registers & LSTM_SAVED_ZMM) == LSTM_SAVED_ZMM;
 }
 
-const lstm_isa lstm_isa_avx512 = {"avx512", is_supported, &kernels_f32, &kernels_f64};
+static const lstm_narrow_kernels *float16(void) { return &kernels_float16; }
+
+const lstm_isa lstm_isa_avx512 = {"avx512",          is_supported, &kernels_f32,    &kernels_f64,
+                                  &kernels_bfloat16, float16,      lstm_int8_avx512};
 
 #endif

@@ -1,6 +1,6 @@
 /* Standard C for any CPU: a vector is one number.  Where the CPU has no fused multiply-add, fma() of the C
  * library computes it: slow, and the same bits. */
-#include "lstm_kernels.h"
+#include "small_weights.h"
 
 #include <math.h>
 #include <string.h>
@@ -37,6 +37,41 @@ static inline double canonical_nan_f64(void) {
     return nan;
 }
 
+static inline float from_bits(uint32_t bits) {
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+/* In integers: its subnormal numbers are normal as float, but not on the way there. */
+static inline float from_float16(uint16_t half) {
+    const uint32_t sign = (uint32_t)(half & 0x8000) << 16;
+    const uint32_t exponent = half >> 10 & 0x1f;
+    uint32_t mantissa = half & 0x3ff;
+    if (exponent == 0x1f) { /* infinity, or a NaN made quiet */
+        return from_bits(sign | 0x7f800000 | mantissa << 13 | (mantissa != 0 ? 0x400000 : 0));
+    }
+    if (exponent > 0) {
+        return from_bits(sign | (exponent + 112) << 23 | mantissa << 13);
+    }
+    if (mantissa == 0) {
+        return from_bits(sign);
+    }
+    uint32_t shifted = 113;
+    for (; mantissa < 0x400; mantissa <<= 1) {
+        shifted--;
+    }
+    return from_bits(sign | shifted << 23 | (mantissa & 0x3ff) << 13);
+}
+
+#define VEC_WIDEN_bfloat16(p, w)                                                                             \
+    for (int g = 0; g < GATE_COUNT; g++) {                                                                   \
+        (w)[g] = from_bits((uint32_t)(p)[g] << 16);                                                          \
+    }
+#define VEC_WIDEN_float16(p, w)                                                                              \
+    for (int g = 0; g < GATE_COUNT; g++) {                                                                   \
+        (w)[g] = from_float16((p)[g]);                                                                       \
+    }
 #define REAL float
 #define REAL_BITS 32
 #define DTYPE f32
@@ -63,4 +98,7 @@ static inline double canonical_nan_f64(void) {
 
 static int is_supported(void) { return 1; }
 
-const lstm_isa lstm_isa_generic = {"generic", is_supported, &kernels_f32, &kernels_f64};
+static const lstm_narrow_kernels *float16(void) { return &kernels_float16; }
+
+const lstm_isa lstm_isa_generic = {"generic",         is_supported, &kernels_f32,     &kernels_f64,
+                                   &kernels_bfloat16, float16,      lstm_int8_generic};

@@ -337,42 +337,69 @@ static void NAME(update_recorded)(const TILE_ARGUMENTS *tile, int rows, int pane
     }
 }
 
+/* The cell update of whatever equations, from sums (rows, panels, 4, LANES), which it changes. */
+static LSTM_INLINE void NAME(update_cell)(const TILE_ARGUMENTS *tile, const int rows, const int panels,
+                                          REAL *sums) {
+    if (tile->variant == NULL) {
+        NAME(update_default)(tile, rows, panels, sums);
+    } else if (tile->record.gates != NULL && tile->record.is_plain) {
+        NAME(update_recorded)(tile, rows, panels, sums);
+    } else {
+        const VARIANT *const variant = tile->variant;
+        const int default_activations = variant->gates.kind == LSTM_SIGMOID &&
+                                        variant->candidate.kind == LSTM_TANH &&
+                                        variant->cell_output.kind == LSTM_TANH;
+        (default_activations ? NAME(update_default_activations) : NAME(update_any_activations))(tile, rows,
+                                                                                                panels, sums);
+    }
+}
+
+/* Go on to the next of several time steps. */
+static LSTM_INLINE void NAME(next_step)(TILE_ARGUMENTS *tile) {
+    tile->start += tile->start_step_stride;
+    if (tile->output != NULL) {
+        tile->output += tile->output_step_stride;
+    }
+    if (tile->trace != NULL) {
+        tile->trace += tile->trace_step_stride;
+    }
+    if (tile->record.gates != NULL) {
+        const ptrdiff_t stride = tile->record.step_stride * LANES;
+        tile->record.gates += stride * GATE_COUNT;
+        tile->record.cells += stride;
+        tile->record.squashed += stride;
+    }
+}
+
 /* tile->steps time steps: the h half, then the cell update. */
 static LSTM_INLINE void NAME(step)(TILE_ARGUMENTS *tile, const int rows, const int panels) {
     REAL sums[TILE_VECTORS * LANES] __attribute__((aligned(64)));
     for (ptrdiff_t left = tile->steps - 1;; left--) {
         NAME(accumulate)
         (tile, rows, panels, sums, panels * GATE_COUNT * LANES, GATE_COUNT * LANES, tile->sum_block);
-        if (tile->variant == NULL) {
-            NAME(update_default)(tile, rows, panels, sums);
-        } else if (tile->record.gates != NULL && tile->record.is_plain) {
-            NAME(update_recorded)(tile, rows, panels, sums);
-        } else {
-            const VARIANT *const variant = tile->variant;
-            const int default_activations = variant->gates.kind == LSTM_SIGMOID &&
-                                            variant->candidate.kind == LSTM_TANH &&
-                                            variant->cell_output.kind == LSTM_TANH;
-            (default_activations ? NAME(update_default_activations)
-                                 : NAME(update_any_activations))(tile, rows, panels, sums);
-        }
+        NAME(update_cell)(tile, rows, panels, sums);
         if (left == 0) {
             return;
         }
-        tile->start += tile->start_step_stride;
-        if (tile->output != NULL) {
-            tile->output += tile->output_step_stride;
-        }
-        if (tile->trace != NULL) {
-            tile->trace += tile->trace_step_stride;
-        }
-        if (tile->record.gates != NULL) {
-            const ptrdiff_t stride = tile->record.step_stride * LANES;
-            tile->record.gates += stride * GATE_COUNT;
-            tile->record.cells += stride;
-            tile->record.squashed += stride;
-        }
+        NAME(next_step)(tile);
     }
 }
+
+#if REAL_BITS == 32
+/* The update alone, for products that are not of this file. */
+static void LSTM_MAP(DTYPE, update, ISA)(const TILE_ARGUMENTS *tile, ptrdiff_t rows, ptrdiff_t panels) {
+    if (panels == 1) {
+        NAME(update_cell)(tile, (int)rows, 1, tile->sums);
+    } else {
+        NAME(update_cell)(tile, 1, (int)panels, tile->sums);
+    }
+}
+
+#define NARROW bfloat16
+#include "narrow_tiles.h"
+#define NARROW float16
+#include "narrow_tiles.h"
+#endif
 
 #ifdef NET_PANELS
 #include "row_net.h"
@@ -423,6 +450,9 @@ static const LSTM_JOIN(LSTM_JOIN(lstm, DTYPE), kernels) NAME(kernels) = {
     .panel_tile = PANEL_TILE,
     .gates = {LSTM_TILES(GATES_ENTRY)},
     .step = {LSTM_TILES(STEP_ENTRY)},
+#if REAL_BITS == 32
+    .update = LSTM_MAP(DTYPE, update, ISA),
+#endif
     .sigmoid = LSTM_MAP(DTYPE, sigmoid, ISA),
     .tanh = LSTM_MAP(DTYPE, tanh, ISA),
     .product_rows = LSTM_PRODUCT_ROWS,

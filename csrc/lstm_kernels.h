@@ -98,6 +98,10 @@ typedef struct {
     const int *is_stopped; /* nonzero once the team is to give up; or NULL */
 } lstm_slice;
 
+/* Of small weights: small_weights.h. */
+typedef struct lstm_narrow_kernels lstm_narrow_kernels;
+typedef struct lstm_int8_kernels lstm_int8_kernels;
+
 /* Strides are in elements.
  * A variant is what the cell update does beyond the default equations.
  * A tile is the arguments of one micro-kernel:
@@ -222,6 +226,8 @@ typedef struct {
         ptrdiff_t panel_tile; /* most panels of a tile of one row */                                              \
         lstm_##DTYPE##_tile_kernel gates[LSTM_MAX_ROWS + 1][LSTM_MAX_PANELS + 1];                                 \
         lstm_##DTYPE##_tile_kernel step[LSTM_MAX_ROWS + 1][LSTM_MAX_PANELS + 1];                                  \
+        /* The cell update of a step kernel, from tile->sums, which lie close together and are changed */         \
+        void (*update)(const lstm_##DTYPE##_tile *tile, ptrdiff_t rows, ptrdiff_t panels);                        \
         lstm_##DTYPE##_map_kernel sigmoid; /* (n,) -> (n,), x may be y */                                         \
         lstm_##DTYPE##_map_kernel tanh;                                                                           \
         /* All steps of a single row; NULL where an ISA has none. */                                              \
@@ -262,8 +268,8 @@ typedef struct {
         double proj_clip;            /* bound of h after its projection; infinite: none */                        \
         lstm_slice slice;                                                                                         \
         ptrdiff_t state_width;                 /* a row of hidden, padded */                                      \
-        const REAL *input_weights;             /* (panels, input_size, 4, LANES) */                               \
-        const REAL *hidden_weights;            /* (panels, state_size, 4, LANES) */                               \
+        const REAL *input_weights;             /* (panels, input_size, 4, LANES), or small */                     \
+        const REAL *hidden_weights;            /* (panels, state_size, 4, LANES), or small */                     \
         const REAL *bias;                      /* (panels, 4, LANES) */                                           \
         const REAL *projection;                /* (projection_panels, hidden_size, 4, LANES) */                   \
         const REAL *peephole;                  /* (panels, 3, LANES), or NULL */                                  \
@@ -300,6 +306,24 @@ typedef struct {
         REAL *zeros;        /* (4, LANES) */                                                                      \
         REAL *state_hidden; /* (caller's rows, state_size): h, in and out */                                      \
         REAL *state_cell;   /* (caller's rows, hidden_size): C, in and out */                                     \
+        /* Small weights. */                                                                                      \
+        ptrdiff_t weight_row;     /* elements of REAL that the packed weights of a k and a panel take */          \
+        ptrdiff_t projection_row; /* the same of the projection */                                                \
+        ptrdiff_t input_depth;    /* k that are packed: input_size, or more */                                    \
+        ptrdiff_t hidden_depth;   /* the same of state_size */                                                    \
+        const lstm_narrow_kernels *narrow; /* NULL: not of 16 bits */                                             \
+        int reads_packed;              /* whether tiles of one row read 16 bits; else they are widened */         \
+        REAL *wide;                    /* (LSTM_SUM_BLOCK, 4, LANES) */                                           \
+        const lstm_int8_kernels *int8; /* NULL: not of int8 */                                                    \
+        const float *input_scales;     /* (panels, 4, LANES) */                                                   \
+        const float *hidden_scales;    /* (panels, 4, LANES) */                                                   \
+        const int32_t *input_offsets;  /* (panels, 4, LANES) */                                                   \
+        const int32_t *hidden_offsets; /* (panels, 4, LANES) */                                                   \
+        float least_hidden;            /* the least that counts as the largest |h| of a row: 1 or 0 */            \
+        char *input_integers;         /* (block_time, batch) of input_size integers, as `quantize` writes */      \
+        float *integer_scales;        /* (block_time, batch) */                                                   \
+        char *hidden_integers;        /* (batch) of state_size integers */                                        \
+        float *hidden_integer_scales; /* (batch,) */                                                              \
         lstm_##DTYPE##_tile tile;                                                                                 \
     } lstm_##DTYPE##_pass;                                                                                        \
                                                                                                                   \
@@ -389,6 +413,9 @@ typedef struct {
     int (*supported)(void); /* by this CPU and its operating system */
     const lstm_f32_kernels *f32;
     const lstm_f64_kernels *f64;
+    const lstm_narrow_kernels *bfloat16;
+    const lstm_narrow_kernels *(*float16)(void); /* by what converts it on this CPU */
+    const lstm_int8_kernels *const *int8; /* the fastest first, NULL at the end; the last one always runs */
 } lstm_isa;
 
 extern const lstm_isa lstm_isa_generic;

@@ -6,6 +6,8 @@
 #define __AVX__ 1
 #define __AVX2__ 1
 #define __FMA__ 1
+#define __F16C__ 1
 #define __AVX512F__ 1
+#define __AVX512BW__ 1
 #endif
 #include <immintrin.h>

@@ -36,7 +36,7 @@ class Guarded:
         memory = np.zeros(elements * values.itemsize + 64, np.uint8)
         first = -memory.ctypes.data % 64
         self.memory = memory[first : first + elements * values.itemsize].view(values.dtype)
-        self.memory[...] = np.nan
+        self.memory[...] = np.nan if values.dtype.kind == "f" else 99
         self.array = self.memory[self.MARGIN : -self.MARGIN].reshape(values.shape)
         self.array[...] = values
         self.before = self.memory.copy()

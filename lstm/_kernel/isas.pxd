@@ -27,3 +27,14 @@ cdef inline default_isa(tuple known, tuple supported):
             f"this machine has {', '.join(supported)}"
         )
     return forced
+
+
+cdef inline tuple tile_limits_of(int isa, dtype):
+    """(lanes, rows of the tallest tile, panels of the widest tile) for "float32" or "float64"."""
+    if dtype == "float32":
+        f32 = lstm_isa_at(isa).f32
+        return f32.lanes, f32.row_tile, f32.panel_tile
+    if dtype == "float64":
+        f64 = lstm_isa_at(isa).f64
+        return f64.lanes, f64.row_tile, f64.panel_tile
+    raise ValueError(f"dtype is {dtype!r}, but must be 'float32' or 'float64'")

@@ -1,6 +1,6 @@
 """Types of the compiled kernel; the docstrings are in kernel.pyx."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NoReturn, TypeVar, final
 
 import numpy as np
@@ -24,19 +24,28 @@ class PackedWeights:
     hidden_size: int
     state_size: int
     is_double: bool
+    precision: str | None
+    input_scales: np.ndarray | None
+    hidden_scales: np.ndarray | None
+    nbytes: int
     def __new__(
         cls,
         input: np.ndarray,
         hidden: np.ndarray,
         bias: np.ndarray,
-        hidden_size: int,
+        sizes: tuple[int, int, int],
         isa: str,
         peephole: np.ndarray | None = ...,
         projection: np.ndarray | None = ...,
         options: object = ...,
+        precision: str | None = ...,
+        scales: tuple[np.ndarray | None, np.ndarray | None] = ...,
+        bounds_hidden: bool = ...,
     ) -> PackedWeights: ...
+    def choose_products(self, name: str) -> None: ...
     def __reduce__(self) -> NoReturn: ...
 
+def int8_sets(isa: str) -> dict[str, tuple[int, int, int]]: ...
 def threads() -> int: ...
 def choose_threads(count: int, is_wish: bool) -> tuple[int, bool]: ...
 def share_grains(work: int, is_stubborn: bool = ...) -> int: ...
@@ -122,3 +131,5 @@ def row_steps(
     forward: bool = ...,
     isa: str = ...,
 ) -> None: ...
+def quantize_row(x: np.ndarray, least: float, integers: np.ndarray, isa: str, name: str) -> float: ...
+def int8_tile(arrays: Iterable[np.ndarray], sums: np.ndarray, isa: str, name: str) -> None: ...

@@ -27,20 +27,23 @@ import numpy
 from .backward_teams cimport BackwardTask, run_backward_calls, set_backward_task
 from .blocks cimport MOST_AXES, array_in_block, lstm_blocks_release, lstm_blocks_setup
 from .call cimport check_call
-from .isas cimport default_isa, isa_names
+from .int8_sets cimport int8_limits, int8_set
+from .isas cimport default_isa, isa_names, tile_limits_of
 from .layer_weights cimport (
     LayerWeights,
-    address_of,
-    check_shapes,
+    precision_of,
     set_options,
+    set_narrow,
+    set_products,
     set_sizes,
+    take_addresses,
 )
 from .merges cimport merge_typed
 from .micro_kernels cimport (
+    LSTM_INT8,
     lstm_fp_default,
     lstm_fp_leave,
     lstm_fp_read,
-    lstm_isa_at,
 )
 from .signals cimport lstm_guard, lstm_guard_enter, lstm_guard_leave, lstm_guard_setup
 from .splits cimport Task, add_work, row_work, set_task, split_of
@@ -81,13 +84,15 @@ def lanes(isa, dtype):
 
 def tile_limits(isa, dtype):
     """(lanes, rows of the tallest tile, panels of the widest tile) for "float32" or "float64"."""
-    if dtype == "float32":
-        f32 = lstm_isa_at(isa_index(isa)).f32
-        return f32.lanes, f32.row_tile, f32.panel_tile
-    if dtype == "float64":
-        f64 = lstm_isa_at(isa_index(isa)).f64
-        return f64.lanes, f64.row_tile, f64.panel_tile
-    raise ValueError(f"dtype is {dtype!r}, but must be 'float32' or 'float64'")
+    return tile_limits_of(isa_index(isa), dtype)
+
+
+def int8_sets(isa):
+    """The sets of instructions by which this CPU can multiply int8 in `isa`, the fastest first.
+
+    (Rows of the tallest tile, panels of the widest, bytes of an integer of an input) by their names.
+    """
+    return int8_limits(isa_index(isa))
 
 
 def threads():
@@ -152,60 +157,60 @@ cdef class PackedWeights:
     (ceil(O / 4 L), H, 4, L) or None, of one dtype. `options` is None for the default equations, else
     (clip, cell_clip, proj_clip, each a bound or None, input_forget, three of (kind, alpha, beta)) with the
     kinds of csrc/lstm_kernels.h.
+
+    `precision` other than None keeps input, hidden and, in 16 bits, projection small, as laid out in
+    csrc/small_weights.h: (P, K, 2, L, 2) or (P, K, 4, L) of uint16, (P, ceil(K / 4), 4, L, 4) of int8. Of
+    int8 `scales` are two of (P, 4, L), and `bounds_hidden` says whether |h| is at most 1 after every step.
     """
-    cdef readonly object input
-    cdef readonly object hidden
-    cdef readonly object bias
-    cdef readonly object peephole
-    cdef readonly object projection
-    cdef readonly object isa
+    cdef readonly object input, hidden, bias, peephole, projection, input_scales, hidden_scales
+    cdef readonly object isa, precision
+    cdef readonly Py_ssize_t input_size, hidden_size, state_size
+    cdef list kept
     cdef LayerWeights layer
 
     def __cinit__(
-        self, input, hidden, bias, Py_ssize_t hidden_size, isa, peephole=None, projection=None, options=None
+        self, input, hidden, bias, sizes, isa, peephole=None, projection=None, options=None,
+        precision=None, scales=(None, None), bint bounds_hidden=False,
     ):
         cdef LayerWeights *layer = &self.layer
-        self.isa = isa
+        self.isa, self.precision = isa, precision
         layer.isa = isa_index(isa)
         layer.is_double = bias.dtype == "float64"
-        layer.input_size = input.shape[1]
-        layer.hidden_size = hidden_size
-        layer.state_size = hidden.shape[1]
-        self.take_arrays(input, hidden, bias, peephole, projection)
+        layer.precision = precision_of(precision)
+        layer.bounds_hidden = bounds_hidden
+        if layer.is_double and precision is not None:
+            raise ValueError(f"precision is {precision!r}, but the bias is of float64")
+        self.input_size, self.hidden_size, self.state_size = sizes
+        layer.input_size, layer.hidden_size, layer.state_size = sizes
+        self.take_arrays({
+            "input": input, "hidden": hidden, "bias": bias, "peephole": peephole, "projection": projection,
+            "input_scales": scales[0], "hidden_scales": scales[1],
+        })
         panel_lanes, _, panel_tile = tile_limits(isa, bias.dtype.name)
-        set_sizes(layer, panel_lanes, panel_tile, bias.itemsize)
+        set_narrow(layer)
+        set_sizes(layer, panel_lanes, panel_tile, input.itemsize)
+        if layer.precision == LSTM_INT8:
+            set_products(layer, int8_set(layer.isa, None), panel_tile)
         layer.has_default_equations = options is None and peephole is None
         set_options(layer, options)
 
-    cdef take_arrays(self, input, hidden, bias, peephole, projection):
+    cdef take_arrays(self, dict arrays):
         """Check the arrays and keep them, read-only, and their addresses."""
-        cdef LayerWeights *layer = &self.layer
-        arrays = {
-            "input": input, "hidden": hidden, "bias": bias, "peephole": peephole, "projection": projection
-        }
-        check_shapes(layer, lanes(self.isa, bias.dtype.name), arrays)
-        layer.input = address_of(input, layer.is_double)
-        layer.hidden = address_of(hidden, layer.is_double)
-        layer.bias = address_of(bias, layer.is_double)
-        layer.peephole = address_of(peephole, layer.is_double)
-        layer.projection = address_of(projection, layer.is_double)
-        self.input, self.hidden, self.bias = input, hidden, bias
-        self.peephole, self.projection = peephole, projection
-        for array in arrays.values():
-            if array is not None:
-                array.flags.writeable = False
+        self.input, self.hidden, self.bias = arrays["input"], arrays["hidden"], arrays["bias"]
+        self.peephole, self.projection = arrays["peephole"], arrays["projection"]
+        self.input_scales, self.hidden_scales = arrays["input_scales"], arrays["hidden_scales"]
+        self.kept = take_addresses(&self.layer, lanes(self.isa, self.bias.dtype.name), arrays)
+        for array in self.kept:
+            array.flags.writeable = False
+
+    def choose_products(self, name):
+        """For tests: multiply int8 by this set of instructions, one of `int8_sets`; all yield equal bits."""
+        set_products(&self.layer, int8_set(self.layer.isa, name), tile_limits(self.isa, "float32")[2])
 
     @property
-    def input_size(self):
-        return self.layer.input_size
-
-    @property
-    def hidden_size(self):
-        return self.layer.hidden_size
-
-    @property
-    def state_size(self):
-        return self.layer.state_size
+    def nbytes(self):
+        """Bytes of all arrays."""
+        return sum(array.nbytes for array in self.kept)
 
     @property
     def is_double(self):
@@ -252,6 +257,8 @@ def forward_sequences(calls, bint is_chain=False):
         for call in calls:
             weights, X, h, C, Y, lengths, reverse, trace, record, recurrent = call
             check_call(&weights.layer, X, h, C, Y, lengths, trace, recurrent)
+            if weights.precision is not None and not (record is None and recurrent is None):
+                raise ValueError(f"nothing is recorded of weights in {weights.precision}")
             lengths, order = rows_by_length(lengths)
             kept.append((lengths, order))
             set_task(
@@ -303,6 +310,8 @@ def backward_sequences(calls):
         raise MemoryError
     try:
         for weights, *given, lengths, reverse, recurrent in calls:
+            if weights.precision is not None:
+                raise ValueError(f"there are no gradients of weights in {weights.precision}")
             lengths, order = rows_by_length(lengths)
             rank = None if order is None else numpy.argsort(order)
             kept.append((lengths, order, rank))

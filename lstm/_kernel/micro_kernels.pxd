@@ -1,11 +1,17 @@
 # The C side as Cython sees it; csrc/lstm_kernels.h explains every field.
-from libc.stdint cimport int64_t, uint64_t
+from libc.stdint cimport int8_t, int32_t, int64_t, uint64_t
 
 from .cell_types cimport lstm_f32_record, lstm_f32_variant, lstm_f64_record, lstm_f64_variant
+from .product_types cimport (
+    lstm_f32_cell_gradient,
+    lstm_f32_product,
+    lstm_f64_cell_gradient,
+    lstm_f64_product,
+)
 from .row_kernels cimport lstm_f32_row, lstm_f64_row
 
 
-cdef extern from "lstm_kernels.h" nogil:
+cdef extern from "small_weights.h" nogil:
     enum:
         GATE_COUNT
         LSTM_SUM_BLOCK
@@ -22,6 +28,11 @@ cdef extern from "lstm_kernels.h" nogil:
         LSTM_THRESHOLDED_RELU
         LSTM_ELU
         LSTM_ACTIVATION_COUNT
+        LSTM_FULL
+        LSTM_BFLOAT16
+        LSTM_FLOAT16
+        LSTM_INT8
+        LSTM_INT8_GROUP
 
     ctypedef struct lstm_slice:
         uint64_t mode
@@ -61,50 +72,13 @@ cdef extern from "lstm_kernels.h" nogil:
         ptrdiff_t output_step_stride
         ptrdiff_t trace_step_stride
 
-    ctypedef struct lstm_f32_product:
-        const float *input
-        ptrdiff_t input_row_stride
-        ptrdiff_t input_k_stride
-        ptrdiff_t chunk
-        ptrdiff_t chunk_stride
-        ptrdiff_t depth
-        const float *weights
-        ptrdiff_t weights_k_stride
-        const float *start
-        ptrdiff_t start_row_stride
-        float *sums
-        ptrdiff_t sums_row_stride
-        ptrdiff_t last_lanes
-        int is_last
-        const float *prefetch
-
-    ctypedef struct lstm_f32_cell_gradient:
-        ptrdiff_t rows
-        ptrdiff_t panels
-        ptrdiff_t units
-        int reverse
-        int projects
-        int prefetch
-        lstm_f32_record record
-        const ptrdiff_t *order
-        const float *d_output
-        ptrdiff_t d_output_row_stride
-        const float *d_hidden
-        float *d_cell
-        float *d_sums
-        ptrdiff_t d_sums_row_stride
-        float *hidden_norms
-        float *cell_norms
-        ptrdiff_t norms_row_stride
-        const lstm_f32_variant *variant
-        const float *peephole
-
     ctypedef struct lstm_f32_kernels:
         ptrdiff_t lanes
         ptrdiff_t row_tile
         ptrdiff_t panel_tile
         void (*gates[LSTM_MAX_ROWS + 1][LSTM_MAX_PANELS + 1])(lstm_f32_tile *) noexcept nogil
         void (*step[LSTM_MAX_ROWS + 1][LSTM_MAX_PANELS + 1])(lstm_f32_tile *) noexcept nogil
+        void (*update)(const lstm_f32_tile *, ptrdiff_t, ptrdiff_t) noexcept nogil
         void (*sigmoid)(const float *, float *, ptrdiff_t) noexcept nogil
         void (*tanh)(const float *, float *, ptrdiff_t) noexcept nogil
         ptrdiff_t net_panels
@@ -127,6 +101,37 @@ cdef extern from "lstm_kernels.h" nogil:
         void (*peephole_sums)(
             const float *, const float *, ptrdiff_t, int, float *
         ) noexcept nogil
+
+    ctypedef struct lstm_narrow_kernels:
+        void (*widen)(const void *, ptrdiff_t, float *) noexcept nogil
+        void (*gates[LSTM_MAX_PANELS + 1])(lstm_f32_tile *) noexcept nogil
+        void (*step[LSTM_MAX_PANELS + 1])(lstm_f32_tile *) noexcept nogil
+
+    ctypedef struct lstm_int8_tile:
+        const char *input
+        ptrdiff_t input_row_stride
+        const float *input_scales
+        ptrdiff_t input_scales_stride
+        ptrdiff_t groups
+        const int8_t *weights
+        ptrdiff_t weights_panel_stride
+        const float *scales
+        const int32_t *offsets
+        const float *start
+        ptrdiff_t start_row_stride
+        ptrdiff_t start_panel_stride
+        float *sums
+        ptrdiff_t sums_row_stride
+        ptrdiff_t sums_panel_stride
+
+    ctypedef struct lstm_int8_kernels:
+        const char *name
+        int (*supported)() noexcept nogil
+        ptrdiff_t row_tile
+        ptrdiff_t panel_tile
+        ptrdiff_t integer_bytes
+        void (*gates[LSTM_MAX_ROWS + 1][LSTM_MAX_PANELS + 1])(const lstm_int8_tile *) noexcept nogil
+        void (*quantize)(const float *, ptrdiff_t, float, char *, float *) noexcept nogil
 
     ctypedef struct lstm_f32_pass:
         const lstm_f32_kernels *kernels
@@ -177,6 +182,23 @@ cdef extern from "lstm_kernels.h" nogil:
         float *zeros
         float *state_hidden
         float *state_cell
+        ptrdiff_t weight_row
+        ptrdiff_t projection_row
+        ptrdiff_t input_depth
+        ptrdiff_t hidden_depth
+        const lstm_narrow_kernels *narrow
+        int reads_packed
+        float *wide
+        const lstm_int8_kernels *int8
+        const float *input_scales
+        const float *hidden_scales
+        const int32_t *input_offsets
+        const int32_t *hidden_offsets
+        float least_hidden
+        char *input_integers
+        float *integer_scales
+        char *hidden_integers
+        float *hidden_integer_scales
         lstm_f32_tile tile
 
     ctypedef struct lstm_f64_tile:
@@ -210,50 +232,13 @@ cdef extern from "lstm_kernels.h" nogil:
         ptrdiff_t output_step_stride
         ptrdiff_t trace_step_stride
 
-    ctypedef struct lstm_f64_product:
-        const double *input
-        ptrdiff_t input_row_stride
-        ptrdiff_t input_k_stride
-        ptrdiff_t chunk
-        ptrdiff_t chunk_stride
-        ptrdiff_t depth
-        const double *weights
-        ptrdiff_t weights_k_stride
-        const double *start
-        ptrdiff_t start_row_stride
-        double *sums
-        ptrdiff_t sums_row_stride
-        ptrdiff_t last_lanes
-        int is_last
-        const double *prefetch
-
-    ctypedef struct lstm_f64_cell_gradient:
-        ptrdiff_t rows
-        ptrdiff_t panels
-        ptrdiff_t units
-        int reverse
-        int projects
-        int prefetch
-        lstm_f64_record record
-        const ptrdiff_t *order
-        const double *d_output
-        ptrdiff_t d_output_row_stride
-        const double *d_hidden
-        double *d_cell
-        double *d_sums
-        ptrdiff_t d_sums_row_stride
-        double *hidden_norms
-        double *cell_norms
-        ptrdiff_t norms_row_stride
-        const lstm_f64_variant *variant
-        const double *peephole
-
     ctypedef struct lstm_f64_kernels:
         ptrdiff_t lanes
         ptrdiff_t row_tile
         ptrdiff_t panel_tile
         void (*gates[LSTM_MAX_ROWS + 1][LSTM_MAX_PANELS + 1])(lstm_f64_tile *) noexcept nogil
         void (*step[LSTM_MAX_ROWS + 1][LSTM_MAX_PANELS + 1])(lstm_f64_tile *) noexcept nogil
+        void (*update)(const lstm_f64_tile *, ptrdiff_t, ptrdiff_t) noexcept nogil
         void (*sigmoid)(const double *, double *, ptrdiff_t) noexcept nogil
         void (*tanh)(const double *, double *, ptrdiff_t) noexcept nogil
         ptrdiff_t net_panels
@@ -326,6 +311,23 @@ cdef extern from "lstm_kernels.h" nogil:
         double *zeros
         double *state_hidden
         double *state_cell
+        ptrdiff_t weight_row
+        ptrdiff_t projection_row
+        ptrdiff_t input_depth
+        ptrdiff_t hidden_depth
+        const lstm_narrow_kernels *narrow
+        int reads_packed
+        double *wide
+        const lstm_int8_kernels *int8
+        const float *input_scales
+        const float *hidden_scales
+        const int32_t *input_offsets
+        const int32_t *hidden_offsets
+        float least_hidden
+        char *input_integers
+        float *integer_scales
+        char *hidden_integers
+        float *hidden_integer_scales
         lstm_f64_tile tile
 
     ctypedef struct lstm_isa:
@@ -333,6 +335,9 @@ cdef extern from "lstm_kernels.h" nogil:
         int (*supported)() noexcept nogil
         const lstm_f32_kernels *f32
         const lstm_f64_kernels *f64
+        const lstm_narrow_kernels *bfloat16
+        const lstm_narrow_kernels *(*float16)() noexcept nogil
+        const lstm_int8_kernels *const *int8
 
     const lstm_isa *lstm_isa_at(int index)
     uint64_t lstm_fp_enter()

@@ -4,11 +4,13 @@ from libc.math cimport NAN
 from libc.stdint cimport uintptr_t
 from libc.string cimport memcpy, memset
 
+from .int8_tiles cimport integers_width
 from .lengths cimport caller_row, ordered_length
 from .micro_kernels cimport (
     GATE_COUNT,
     LSTM_CACHE_LINE,
     LSTM_MAX_PANELS,
+    LSTM_SUM_BLOCK,
     Pass,
     lstm_f32_pass,
     lstm_fp_enter,
@@ -38,6 +40,24 @@ cdef inline ptrdiff_t gathered_elements(Pass *layer) noexcept nogil:
     return 0 if layer.order is NULL else layer.block_time * layer.rows * layer.input_size
 
 
+cdef inline ptrdiff_t wide_elements(Pass *layer) noexcept nogil:
+    """Elements of `wide`."""
+    return 0 if layer.narrow is NULL else LSTM_SUM_BLOCK * GATE_COUNT * layer.kernels.lanes
+
+
+cdef inline ptrdiff_t int8_elements(Pass *layer) noexcept nogil:
+    """Elements that x of a block of steps, h and their scales take as int8, in whole cache lines."""
+    cdef ptrdiff_t size = sizeof(layer.cell[0])
+    cdef ptrdiff_t inputs = layer.block_time * layer.rows
+    cdef ptrdiff_t taken
+    if layer.int8 is NULL:
+        return 0
+    taken = inputs * integers_width(layer, layer.input_size)
+    taken += layer.rows * integers_width(layer, layer.state_size)
+    taken += (inputs + layer.rows) * <ptrdiff_t>sizeof(float)
+    return (taken + LSTM_CACHE_LINE - 1) // LSTM_CACHE_LINE * LSTM_CACHE_LINE // size
+
+
 cdef inline void choose_blocks(Pass *layer, ptrdiff_t batch) noexcept nogil:
     """rows: of a pass; block_time: as many steps as SUMS_BYTES holds sums of, or one."""
     cdef ptrdiff_t size = sizeof(layer.cell[0])
@@ -47,7 +67,7 @@ cdef inline void choose_blocks(Pass *layer, ptrdiff_t batch) noexcept nogil:
     if layer.time == 1 or layer.rows >= STEPWISE_ROWS:
         return
     step_bytes = layer.panels * sums_per_panel(layer) * size
-    if layer.order is not NULL:
+    if layer.order is not NULL or layer.int8 is not NULL:
         step_bytes = max(step_bytes, layer.rows * layer.input_size * size)
     layer.block_time = max(1, min(layer.time, SUMS_BYTES // step_bytes))
 
@@ -63,6 +83,7 @@ cdef inline size_t scratch_bytes(Pass *layer) noexcept nogil:
     if not is_stepwise(layer):
         sums_panels = layer.block_time * layer.panels
     elements += sums_panels * sums_per_panel(layer) + gathered_elements(layer)
+    elements += wide_elements(layer) + int8_elements(layer)
     return elements * sizeof(layer.cell[0]) + LSTM_CACHE_LINE
 
 
@@ -75,9 +96,10 @@ cdef inline void bind_scratch(Pass *layer, char *memory) noexcept nogil:
     """Point `layer` at its parts of the scratch memory, for the rows of this pass."""
     cdef ptrdiff_t vectors = GATE_COUNT * layer.kernels.lanes
     if Pass is lstm_f32_pass:
-        layer.cell = <float *>aligned(memory)
+        layer.wide = <float *>aligned(memory)
     else:
-        layer.cell = <double *>aligned(memory)
+        layer.wide = <double *>aligned(memory)
+    layer.cell = layer.wide + wide_elements(layer)
     layer.hidden = layer.cell + cell_elements(layer)
     layer.hidden_next = layer.hidden + layer.rows * layer.state_width
     layer.sums = layer.hidden_next + layer.rows * layer.state_width
@@ -91,6 +113,16 @@ cdef inline void bind_scratch(Pass *layer, char *memory) noexcept nogil:
         layer.sums += layer.rows * layer.state_width
     layer.gathered = layer.sums
     layer.sums += gathered_elements(layer)
+    if layer.int8 is not NULL:
+        layer.input_integers = <char *>layer.sums
+        layer.hidden_integers = layer.input_integers + (
+            layer.block_time * layer.rows * integers_width(layer, layer.input_size)
+        )
+        layer.integer_scales = <float *>(
+            layer.hidden_integers + layer.rows * integers_width(layer, layer.state_size)
+        )
+        layer.hidden_integer_scales = layer.integer_scales + layer.block_time * layer.rows
+        layer.sums += int8_elements(layer)
 
 
 cdef inline void load_states(Pass *layer) noexcept nogil:

@@ -1,5 +1,6 @@
 # The micro-kernels one by one, for tests: a part of kernel.pyx.
 
+from .single_int8 cimport int8_tile_typed, quantize_typed
 from .single_tiles cimport check_row, check_tile, map_typed, row_limits_of, row_typed, tile_typed
 
 
@@ -78,3 +79,23 @@ def row_steps(
         row_typed[float](
             is_net, isa_index(isa), weights, start, cell, hidden, output, x, x_weights, forward
         )
+
+
+def quantize_row(x, float least, integers, isa, name):
+    """x (n,) -> its scale and its integers, bytes of n rounded up to 16 of them, by a set of `int8_sets`.
+
+    The largest |x| counts as `least` if it is smaller.
+    """
+    return quantize_typed(int8_set(isa_index(isa), name), x, least, integers)
+
+
+def int8_tile(arrays, sums, isa, name):
+    """sums (rows, panels, 4, L) = start + input_scales scales (integers . weights), by one of `int8_sets`.
+
+    `arrays` are integers (rows, bytes) of `quantize_row`, input_scales (rows,), weights
+    (panels, K / 4, 4, L, 4), scales and offsets (panels, 4, L), -128 times the sums of weights, and start.
+    """
+    integers, input_scales, weights, scales, offsets, start = arrays
+    int8_tile_typed(
+        int8_set(isa_index(isa), name), integers, input_scales, weights, scales, offsets, start, sums
+    )

@@ -7,9 +7,14 @@ from .tiles cimport input_products, is_stepwise
 
 
 cdef inline bint is_plain_row(Pass *layer) noexcept nogil:
-    """Whether one row is at work, of the default equations without masks; a record has a variant."""
+    """Whether one row is at work, of the default equations without masks; a record has a variant.
+
+    Those kernels read float32 or float64.
+    """
     return (
         layer.batch == 1
+        and layer.narrow is NULL
+        and layer.int8 is NULL
         and layer.variant is NULL
         and layer.recurrent is NULL
         and layer.projection_panels == 0

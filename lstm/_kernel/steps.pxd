@@ -6,9 +6,8 @@ from .lengths cimport caller_row, choose_rows, clear_padding, gather_input
 from .micro_kernels cimport Pass
 from .signals cimport hear_signals
 from .single_rows cimport is_row_net, is_row_of_tiles, run_row
+from .int8_tiles cimport hidden_half, input_half, quantize_hidden, quantize_input
 from .tiles cimport (
-    hidden_products,
-    input_products,
     is_stepwise,
     project,
     sums_per_panel,
@@ -52,13 +51,15 @@ cdef inline void run_step(Pass *layer, ptrdiff_t step, ptrdiff_t block_step, bin
     cdef ptrdiff_t panel, panels, next_panel
     if layer.recurrent is not NULL:
         mask_hidden(layer)
+    if layer.int8 is not NULL:
+        quantize_hidden(layer)
     while done < layer.panels:
         panels = tile_panels(layer, layer.panels - done)
         panel = done if forward else layer.panels - done - panels
         if is_stepwise(layer):
-            input_products(layer, block_step, 1, panel, panels)
+            input_half(layer, block_step, 1, panel, panels)
         next_panel = min(panel + 1, layer.panels - 1) if forward else max(panel - 1, 0)
-        hidden_products(layer, step, block_step, panel, panels, next_panel)
+        hidden_half(layer, step, block_step, panel, panels, next_panel)
         done += panels
     if layer.projection_panels > 0:
         project(layer)
@@ -75,6 +76,7 @@ cdef inline bint is_whole_tile(Pass *layer) noexcept nogil:
         and layer.projection_panels == 0
         and layer.order is NULL
         and layer.recurrent is NULL
+        and layer.int8 is NULL
         and not is_stepwise(layer)
     )
 
@@ -89,7 +91,7 @@ cdef inline void run_whole_tile(Pass *layer, ptrdiff_t step, ptrdiff_t steps) no
     layer.tile.output_step_stride = layer.output_time_stride
     layer.tile.trace_step_stride = layer.trace_time_stride
     layer.hidden_next = layer.hidden
-    hidden_products(layer, step, 0, 0, layer.panels, 0)
+    hidden_half(layer, step, 0, 0, layer.panels, 0)
 
 
 cdef inline void run_block(Pass *layer, ptrdiff_t step, ptrdiff_t steps, bint *forward) noexcept nogil:
@@ -100,7 +102,7 @@ cdef inline void run_block(Pass *layer, ptrdiff_t step, ptrdiff_t steps, bint *f
     cdef ptrdiff_t panel, block_step
     if not is_stepwise(layer):
         for panel in range(layer.panels):
-            input_products(layer, 0, steps, panel, 1)
+            input_half(layer, 0, steps, panel, 1)
     if is_row_of_tiles(layer):
         run_row(layer, step, steps, forward)
         return
@@ -143,6 +145,8 @@ cdef inline int run_layer(Pass *layer) noexcept nogil:
             continue
         steps = min(steps, layer.block_time)
         gather_input(layer, step, steps)
+        if layer.int8 is not NULL:
+            quantize_input(layer, steps)
         if is_row_net(layer):
             run_row(layer, step, steps, &forward)
         else:

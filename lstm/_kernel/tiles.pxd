@@ -38,7 +38,7 @@ cdef inline ptrdiff_t prefetch_part(Pass *layer, ptrdiff_t row) noexcept nogil:
     A tile brings one cache line at each k, a row of a panel has several: so many tiles share the block.
     """
     cdef ptrdiff_t size = sizeof(layer.cell[0])
-    cdef ptrdiff_t parts = GATE_COUNT * layer.kernels.lanes * size // LSTM_CACHE_LINE
+    cdef ptrdiff_t parts = layer.weight_row * size // LSTM_CACHE_LINE
     cdef ptrdiff_t part
     if row == 0:
         return 0
@@ -46,12 +46,44 @@ cdef inline ptrdiff_t prefetch_part(Pass *layer, ptrdiff_t row) noexcept nogil:
     return part * layer.tile.depth * (LSTM_CACHE_LINE // size)
 
 
+cdef inline bint widens(Pass *layer, ptrdiff_t rows) noexcept nogil:
+    """Whether weights of 16 bits are widened for a product of so many rows; else its tiles read them."""
+    layer.reads_packed = layer.narrow is not NULL and rows == 1 and layer.narrow.gates[1] is not NULL
+    return layer.narrow is not NULL and not layer.reads_packed
+
+
+cdef inline void widen_weights(Pass *layer) noexcept nogil:
+    """Let the tiles read float32 instead of 16 bits: once for all rows, into memory that stays in L1."""
+    if Pass is lstm_f32_pass:
+        layer.narrow.widen(layer.tile.weights, layer.tile.depth, layer.wide)
+        layer.tile.weights = layer.wide
+
+
+cdef inline void gates_tile(Pass *layer, ptrdiff_t rows, ptrdiff_t panels) noexcept nogil:
+    """The tile's sums."""
+    if Pass is lstm_f32_pass:
+        if layer.reads_packed:
+            layer.narrow.gates[panels](&layer.tile)
+            return
+    layer.kernels.gates[rows][panels](&layer.tile)
+
+
+cdef inline void step_tile(Pass *layer, ptrdiff_t rows, ptrdiff_t panels) noexcept nogil:
+    """The tile's sums, then its cell update."""
+    if Pass is lstm_f32_pass:
+        if layer.reads_packed:
+            layer.narrow.step[panels](&layer.tile)
+            return
+    layer.kernels.step[rows][panels](&layer.tile)
+
+
 cdef inline void input_tiles(
-    Pass *layer, ptrdiff_t first_step, ptrdiff_t steps, ptrdiff_t panel, ptrdiff_t panels, ptrdiff_t k
+    Pass *layer, ptrdiff_t first_step, ptrdiff_t steps, ptrdiff_t panel, ptrdiff_t panels, ptrdiff_t k,
+    ptrdiff_t ahead,
 ) noexcept nogil:
     """sums (steps, panels, B, 4, L) += x[:, first_step:, k:k + depth] . weights, in tiles of rows.
 
-    x is the block's input, from the block's first step on.
+    x is the block's input, from the block's first step on; `ahead` is where its next weights are.
 
     The rows of a tile are batch rows or, if there are few of those, the steps of one batch row.
     """
@@ -65,9 +97,9 @@ cdef inline void input_tiles(
         layer.block_time_stride if tile_steps else layer.block_batch_stride
     )
     layer.tile.sums_row_stride = step_sums if tile_steps else vectors
-    next_weights = layer.tile.weights + layer.tile.depth * vectors
+    next_weights = layer.input_weights + ahead
     if k + layer.tile.depth >= layer.input_size:
-        next_weights = layer.hidden_weights + panel * layer.state_size * vectors
+        next_weights = layer.hidden_weights + panel * layer.hidden_depth * layer.weight_row
     if k > 0:
         layer.tile.start_row_stride = layer.tile.sums_row_stride
     for outer in range(outer_end):
@@ -86,7 +118,7 @@ cdef inline void input_tiles(
             layer.tile.sums += step * step_sums + batch_row * vectors
             if k > 0:
                 layer.tile.start = layer.tile.sums
-            layer.kernels.gates[rows][panels](&layer.tile)
+            gates_tile(layer, rows, panels)
             layer.tile.sums -= step * step_sums + batch_row * vectors
             row += rows
 
@@ -99,9 +131,13 @@ cdef inline void input_products(
     Over many rows, k goes in blocks: a panel's block of weights stays in L1 while all rows use it.
     """
     cdef ptrdiff_t vectors = GATE_COUNT * layer.kernels.lanes
-    cdef ptrdiff_t panel_weights = layer.input_size * vectors
+    cdef ptrdiff_t panel_weights = layer.input_depth * layer.weight_row
     cdef ptrdiff_t k = 0
-    cdef ptrdiff_t block = LSTM_SUM_BLOCK if steps * layer.batch > 1 else layer.input_size
+    cdef bint is_widened = widens(layer, steps * layer.batch)
+    cdef ptrdiff_t block = layer.input_size
+    cdef ptrdiff_t place
+    if steps * layer.batch > 1 or is_widened:
+        block = LSTM_SUM_BLOCK
     layer.tile.weights_panel_stride = panel_weights
     layer.tile.sums_panel_stride = sums_per_panel(layer)
     layer.tile.sums = layer.sums
@@ -112,8 +148,12 @@ cdef inline void input_products(
     layer.tile.start_panel_stride = vectors
     while k < layer.input_size:
         layer.tile.depth = min(block, layer.input_size - k)
-        layer.tile.weights = layer.input_weights + panel * panel_weights + k * vectors
-        input_tiles(layer, first_step, steps, panel, panels, k)
+        place = panel * panel_weights + k * layer.weight_row
+        layer.tile.weights = layer.input_weights + place
+        if is_widened:
+            widen_weights(layer)
+        place += layer.tile.depth * layer.weight_row
+        input_tiles(layer, first_step, steps, panel, panels, k, place)
         layer.tile.start_panel_stride = layer.tile.sums_panel_stride
         k += block
 
@@ -170,11 +210,12 @@ cdef inline void hidden_products(
 ) noexcept nogil:
     """cell, hidden_next, output[:, step] of some panels = one step from sums + h . hidden weights."""
     cdef ptrdiff_t vectors = GATE_COUNT * layer.kernels.lanes
-    cdef ptrdiff_t panel_weights = layer.state_size * vectors
+    cdef ptrdiff_t panel_weights = layer.hidden_depth * layer.weight_row
     cdef ptrdiff_t sums_offset = 0
     cdef ptrdiff_t k = 0
     cdef ptrdiff_t row, rows
-    cdef ptrdiff_t block = LSTM_SUM_BLOCK if layer.batch > 1 else layer.state_size
+    cdef bint is_widened = widens(layer, layer.batch)
+    cdef ptrdiff_t block = LSTM_SUM_BLOCK if layer.batch > 1 or is_widened else layer.state_size
     hidden = layer.hidden if layer.recurrent is NULL else layer.masked
     if not is_stepwise(layer):
         sums_offset = (block_step * layer.panels + panel) * sums_per_panel(layer)
@@ -187,12 +228,14 @@ cdef inline void hidden_products(
     layer.tile.sum_block = hidden_block(layer.state_size)
     while k < layer.state_size:
         layer.tile.depth = min(block, layer.state_size - k)
-        layer.tile.weights = layer.hidden_weights + panel * panel_weights + k * vectors
-        next_weights = layer.tile.weights + layer.tile.depth * vectors
+        layer.tile.weights = layer.hidden_weights + panel * panel_weights + k * layer.weight_row
+        next_weights = layer.tile.weights + layer.tile.depth * layer.weight_row
         if k + block >= layer.state_size:
             next_weights = layer.hidden_weights + next_panel * panel_weights
             if is_stepwise(layer):
-                next_weights = layer.input_weights + next_panel * layer.input_size * vectors
+                next_weights = layer.input_weights + next_panel * layer.input_depth * layer.weight_row
+        if is_widened:
+            widen_weights(layer)
         row = 0
         while row < layer.batch:
             rows = share(layer.batch - row, layer.kernels.row_tile)
@@ -201,10 +244,10 @@ cdef inline void hidden_products(
             layer.tile.sums = layer.sums + sums_offset + row * vectors
             layer.tile.start = layer.tile.sums
             if k + block < layer.state_size:
-                layer.kernels.gates[rows][panels](&layer.tile)
+                gates_tile(layer, rows, panels)
             else:
                 point_at_states(layer, step, panel, row)
-                layer.kernels.step[rows][panels](&layer.tile)
+                step_tile(layer, rows, panels)
             row += rows
         k += block
 
@@ -212,31 +255,47 @@ cdef inline void hidden_products(
 cdef inline void project(Pass *layer) noexcept nogil:
     """hidden_next (B, O) = cell_output (B, H) . projection, from zero in blocks of k as all sums are."""
     cdef ptrdiff_t vectors = GATE_COUNT * layer.kernels.lanes
-    cdef ptrdiff_t cell_width = layer.panels * layer.kernels.lanes
-    cdef ptrdiff_t panel_weights = layer.hidden_size * vectors
     cdef ptrdiff_t panel = 0
-    cdef ptrdiff_t panels, row, rows
-    layer.tile.input_row_stride = cell_width
-    layer.tile.weights_panel_stride = panel_weights
-    layer.tile.depth = layer.hidden_size
-    layer.tile.start = layer.zeros
-    layer.tile.start_row_stride = layer.tile.start_panel_stride = 0
+    cdef ptrdiff_t panels
+    cdef bint is_widened = widens(layer, layer.batch)
+    layer.tile.input_row_stride = layer.panels * layer.kernels.lanes
+    layer.tile.weights_panel_stride = layer.hidden_size * layer.projection_row
     layer.tile.sums_row_stride = layer.state_width
     layer.tile.sums_panel_stride = vectors
     while panel < layer.projection_panels:
         panels = tile_panels(layer, layer.projection_panels - panel)
-        layer.tile.weights = layer.projection + panel * panel_weights
-        layer.tile.prefetch = layer.tile.weights
-        row = 0
-        while row < layer.batch:
-            rows = share(layer.batch - row, layer.kernels.row_tile)
-            layer.tile.input = layer.cell_output + row * cell_width
-            layer.tile.sums = layer.hidden_next + row * layer.state_width + panel * vectors
-            layer.kernels.gates[rows][panels](&layer.tile)
-            row += rows
+        project_panels(layer, panel, panels, is_widened)
         panel += panels
     if layer.proj_clip < INFINITY:
         bound_hidden(layer)
+
+
+cdef inline void project_panels(
+    Pass *layer, ptrdiff_t panel, ptrdiff_t panels, bint is_widened
+) noexcept nogil:
+    """The features of some panels; what is widened goes block by block."""
+    cdef ptrdiff_t vectors = GATE_COUNT * layer.kernels.lanes
+    cdef ptrdiff_t cell_width = layer.panels * layer.kernels.lanes
+    cdef ptrdiff_t block = LSTM_SUM_BLOCK if is_widened else layer.hidden_size
+    cdef ptrdiff_t k = 0
+    cdef ptrdiff_t row, rows
+    weights = layer.projection + panel * layer.tile.weights_panel_stride
+    layer.tile.start_row_stride = layer.tile.start_panel_stride = 0
+    while k < layer.hidden_size:
+        layer.tile.depth = min(block, layer.hidden_size - k)
+        layer.tile.weights = layer.tile.prefetch = weights + k * layer.projection_row
+        if is_widened:
+            widen_weights(layer)
+        row = 0
+        while row < layer.batch:
+            rows = share(layer.batch - row, layer.kernels.row_tile)
+            layer.tile.input = layer.cell_output + row * cell_width + k
+            layer.tile.sums = layer.hidden_next + row * layer.state_width + panel * vectors
+            layer.tile.start = layer.zeros if k == 0 else layer.tile.sums
+            gates_tile(layer, rows, panels)
+            row += rows
+        layer.tile.start_row_stride, layer.tile.start_panel_stride = layer.state_width, vectors
+        k += block
 
 
 cdef inline void bound_hidden(Pass *layer) noexcept nogil:

@@ -6,6 +6,7 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
 from .call cimport Call, prepare
+from .int8_tiles cimport input_half, quantize_input
 from .layer_weights cimport LayerWeights
 from .lengths cimport gather_input
 from .micro_kernels cimport (
@@ -38,7 +39,6 @@ from .thread_pool cimport (
     lstm_team_leave,
     lstm_team_memory,
 )
-from .tiles cimport input_products
 
 cdef enum:
     # Steps of a block while no helper has come: time for it to wake, and to see how long a step takes.
@@ -76,9 +76,14 @@ cdef inline void take_panels(
     cdef ptrdiff_t vectors = first * GATE_COUNT * lanes
     own.panels = end - first
     own.hidden_size = min(whole.hidden_size - first * lanes, own.panels * lanes)
-    own.input_weights = whole.input_weights + vectors * whole.input_size
-    own.hidden_weights = whole.hidden_weights + vectors * whole.state_size
+    own.input_weights = whole.input_weights + first * whole.input_depth * whole.weight_row
+    own.hidden_weights = whole.hidden_weights + first * whole.hidden_depth * whole.weight_row
     own.bias = whole.bias + vectors
+    if whole.int8 is not NULL:
+        own.input_scales = whole.input_scales + vectors
+        own.hidden_scales = whole.hidden_scales + vectors
+        own.input_offsets = whole.input_offsets + vectors
+        own.hidden_offsets = whole.hidden_offsets + vectors
     own.cell = whole.cell + first * lanes
     if whole.peephole is not NULL:
         own.peephole = whole.peephole + first * 3 * lanes
@@ -106,8 +111,10 @@ cdef inline void run_block(
     cdef ptrdiff_t panel, block_step
     take_panels(own, whole, first, whole.panels * (member + 1) // members, step % 2)
     gather_input(own, step, steps)
+    if own.int8 is not NULL:
+        quantize_input(own, steps)
     for panel in range(own.panels if own.block_time > 1 else 0):
-        input_products(own, 0, steps, panel, 1)
+        input_half(own, 0, steps, panel, 1)
     for block_step in range(steps):
         run_step(own, step + block_step, block_step, (step + block_step) % 2 == 0)
         # Before the meeting: after the last one of all the calling thread changes `whole`.

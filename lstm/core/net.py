@@ -124,9 +124,7 @@ class Net:
             small = narrowed(weights, self.precision, self.architecture.suffix(cell), kept)
         if self.isa is None:
             return small
-        if isinstance(small, Int8Weights):
-            raise ValueError("precision is 'int8', which needs backend='numpy' so far")
-        return pack(small, self.isa, self.architecture.cell_options(cell))
+        return pack(small, self.isa, self.architecture.cell_options(cell), self.precision)
 
     def change_cell_weights(self, cell: int, change: Callable[[Weights], Weights]) -> None:
         """Keep what `change` makes of the weights of one layer and direction, of the net's dtype.

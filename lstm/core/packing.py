@@ -13,35 +13,102 @@ from .. import _kernel
 from . import activations
 from .architecture import DEFAULT_OPTIONS, Options
 from .memory import aligned_zeros
-from .weights import Weights
+from .precision import Int8Rows, bounds_h, narrow, widen
+from .weights import GATES, Int8Weights, Weights
 
 PackedWeights = _kernel.PackedWeights
 
 
-def pack(weights: Weights, isa: str, options: Options = DEFAULT_OPTIONS) -> PackedWeights:
+INT8_GROUP = 4
+"""k of int8 weights that lie side by side; csrc/small_weights.h has the same number."""
+
+
+def pack(
+    weights: Weights | Int8Weights,
+    isa: str,
+    options: Options = DEFAULT_OPTIONS,
+    precision: str | None = None,
+) -> PackedWeights:
     """The weights in the layout of the micro-kernels of `isa`: panel, k, gate, lane.
 
     (4, H, I) becomes (P, I, 4, L), (4, H, O) becomes (P, O, 4, L), (4, H) becomes (P, 4, L), the peepholes'
     (3, H) become (P, 3, L), and the projection's (O, H), four vectors of features a panel,
-    (ceil(O / 4 L), H, 4, L); units past H and features past O are zero.
+    (ceil(O / 4 L), H, 4, L); units past H and features past O are zero. A 16-bit `precision` keeps the
+    weights of gates and of the projection in it, exactly if they have been rounded to it.
     """
     lanes = _kernel.lanes(isa, weights.bias.dtype.name)
-    hidden_size = weights.bias.shape[1]
+    scales: tuple[np.ndarray | None, np.ndarray | None] = None, None
+    if isinstance(weights, Int8Weights):
+        precision, half = "int8", None
+        inputs, hidden = (_pack_integers(rows.values, lanes) for rows in weights.matrices)
+        scales = _pack_vector(weights.input.scales, lanes), _pack_vector(weights.hidden.scales, lanes)
+        shapes = weights.input.values.shape, weights.hidden.values.shape
+    else:
+        half = precision
+        both = weights.input, weights.hidden
+        inputs, hidden = (_paired(_pack_matrix(_narrowed(one, half), lanes), half) for one in both)
+        shapes = weights.input.shape, weights.hidden.shape
     peephole = projection = None
     if weights.peephole is not None:
-        peephole = _pack_matrix(weights.peephole[:, :, np.newaxis], lanes)[:, 0]
+        peephole = _pack_vector(weights.peephole, lanes)
     if weights.projection is not None:
-        projection = _pack_projection(weights.projection, lanes)
+        projection = _paired(_pack_projection(_narrowed(weights.projection, half), lanes), half)
     return PackedWeights(
-        _pack_matrix(weights.input, lanes),
-        _pack_matrix(weights.hidden, lanes),
-        _pack_matrix(weights.bias[:, :, np.newaxis], lanes)[:, 0],
-        hidden_size,
+        inputs,
+        hidden,
+        _pack_vector(weights.bias, lanes),
+        (shapes[0][2], shapes[1][1], shapes[1][2]),
         isa,
         peephole,
         projection,
         _packed_options(options),
+        precision,
+        scales,
+        bounds_h(options, weights.projection is not None),
     )
+
+
+def _narrowed(matrix: np.ndarray, precision: str | None) -> np.ndarray:
+    """The matrix in 16 bits, or as it is."""
+    return matrix if precision is None else narrow("the weights", matrix, precision)
+
+
+def _paired(packed: np.ndarray, precision: str | None) -> np.ndarray:
+    """(P, K, 4, L) -> (P, K, 2, L, 2) of bfloat16: two gates in each word."""
+    if precision != "bfloat16":
+        return packed
+    panels, depth, gates, lanes = packed.shape
+    paired = aligned_zeros((panels, depth, gates // 2, lanes, 2), packed.dtype)
+    paired[...] = packed.reshape(panels, depth, gates // 2, 2, lanes).swapaxes(3, 4)
+    return paired
+
+
+def _widened(packed: np.ndarray, precision: str | None) -> np.ndarray:
+    """What `_narrowed` and `_paired` have made of (P, K, 4, L), as float32 or float64 again."""
+    if precision is None:
+        return packed
+    if precision == "bfloat16":
+        panels, depth, _, lanes, _ = packed.shape
+        packed = packed.swapaxes(3, 4).reshape(panels, depth, len(GATES), lanes)
+    return widen(packed, precision)
+
+
+def _pack_integers(values: np.ndarray, lanes: int) -> np.ndarray:
+    """(4, H, K) of int8 to (P, ceil(K / 4), 4, L, 4), zeros past H and past K."""
+    gates, hidden_size, depth = values.shape
+    panels, groups = -(-hidden_size // lanes), -(-depth // INT8_GROUP)
+    padded = np.zeros((gates, panels * lanes, groups * INT8_GROUP), values.dtype)
+    padded[:, :hidden_size, :depth] = values
+    packed = aligned_zeros((panels, groups, gates, lanes, INT8_GROUP), values.dtype)
+    packed[...] = padded.reshape(gates, panels, lanes, groups, INT8_GROUP).transpose(1, 3, 0, 2, 4)
+    return packed
+
+
+def _unpack_integers(packed: np.ndarray, hidden_size: int, depth: int) -> np.ndarray:
+    """(P, ceil(K / 4), 4, L, 4) of int8 to (4, H, K)."""
+    panels, groups, gates, lanes, group = packed.shape
+    padded = packed.transpose(2, 0, 3, 1, 4).reshape(gates, panels * lanes, groups * group)
+    return padded[:, :hidden_size, :depth].copy()
 
 
 def _packed_options(options: Options) -> Any:
@@ -52,23 +119,42 @@ def _packed_options(options: Options) -> Any:
     return options.clip, options.cell_clip, options.proj_clip, options.input_forget, functions
 
 
-def unpack(packed: PackedWeights) -> Weights:
-    """The inverse of `pack`, as new arrays."""
-    hidden_size, projection = packed.hidden_size, None
-    peephole = None
+def unpack(packed: PackedWeights) -> Weights | Int8Weights:
+    """The inverse of `pack`, as new arrays; of 16 bits their values as float32."""
+    hidden_size, precision = packed.hidden_size, packed.precision
+    half = None if precision == "int8" else precision
+    bias = _unpack_vector(packed.bias, hidden_size)
+    peephole = projection = None
     if packed.peephole is not None:
-        peephole = _unpack_matrix(packed.peephole[:, np.newaxis], hidden_size)[:, :, 0]
+        peephole = _unpack_vector(packed.peephole, hidden_size)
     if packed.projection is not None:
-        groups, depth, gates, lanes = packed.projection.shape
-        features = packed.projection.transpose(0, 2, 3, 1).reshape(groups * gates * lanes, depth)
+        wide = _widened(packed.projection, half)
+        groups, depth, gates, lanes = wide.shape
+        features = wide.transpose(0, 2, 3, 1).reshape(groups * gates * lanes, depth)
         projection = features[: packed.state_size].copy()
-    return Weights(
-        _unpack_matrix(packed.input, hidden_size),
-        _unpack_matrix(packed.hidden, hidden_size),
-        _unpack_matrix(packed.bias[:, np.newaxis], hidden_size)[:, :, 0],
-        peephole,
-        projection,
+    if packed.input_scales is None or packed.hidden_scales is None:
+        both = (packed.input, packed.hidden)
+        inputs, hidden = (_unpack_matrix(_widened(matrix, half), hidden_size) for matrix in both)
+        return Weights(inputs, hidden, bias, peephole, projection)
+    input_rows = Int8Rows(
+        _unpack_integers(packed.input, hidden_size, packed.input_size),
+        _unpack_vector(packed.input_scales, hidden_size),
     )
+    hidden_rows = Int8Rows(
+        _unpack_integers(packed.hidden, hidden_size, packed.state_size),
+        _unpack_vector(packed.hidden_scales, hidden_size),
+    )
+    return Int8Weights(input_rows, hidden_rows, bias, peephole, projection)
+
+
+def _pack_vector(vector: np.ndarray, lanes: int) -> np.ndarray:
+    """(G, H) to (P, G, L)."""
+    return _pack_matrix(vector[:, :, np.newaxis], lanes)[:, 0]
+
+
+def _unpack_vector(packed: np.ndarray, hidden_size: int) -> np.ndarray:
+    """(P, G, L) to (G, H)."""
+    return _unpack_matrix(packed[:, np.newaxis], hidden_size)[:, :, 0]
 
 
 def _pack_projection(matrix: np.ndarray, lanes: int) -> np.ndarray:

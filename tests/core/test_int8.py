@@ -15,7 +15,7 @@ from variants import VARIANTS, draw, fill_in, make
 
 from lstm import LSTM
 
-BACKENDS = ["numpy"]
+BACKENDS = ["native", "numpy"]
 
 
 def small(net: LSTM, precision: Any, backend: Any) -> LSTM:

@@ -1,0 +1,148 @@
+/* The products of int8 by one set of instructions, over the macros of the file that includes this.
+ *
+ * That file defines: SET, the suffix of the kernels' names, SET_NAME, the name that users see, and
+ *   LANES, VEC and VEC_SET1 VEC_LOAD VEC_STORE VEC_MUL VEC_FMA of float32, as in kernels_impl.h
+ *   ROW_TILE, PANEL_TILE, INT8_TILES(TILE) naming every tile as TILE(rows, panels, units)
+ *   PARTS: into how many parts of equal units a panel is cut, each with accumulators of its own
+ *   INT, a vector of int32 sums; INT_ZERO() INT_LOAD(p)
+ *   WEIGHTS, and LOAD_WEIGHTS(p): the integers of four k and the units of a part
+ *   INPUT, and LOAD_INPUT(p): four integers of an input in all places
+ *   ADD_PRODUCTS(sums, input, weights): the sums with the products of four k added, exactly
+ *   STORE_TOTALS(p, sums): the sums of the units of a part, as int32
+ *   VEC_FROM_INTEGERS(p): LANES of int32 as float32, rounded to the nearest
+ *   INTEGER_BYTES of an input, and HAS_OFFSET: whether inputs are stored as unsigned, 128 more than they are
+ *   VEC_LOAD_FIRST as in kernels_impl.h, MAGNITUDES, a vector of the bits of |x|, and
+ *   NO_MAGNITUDE() LARGER_MAGNITUDES(m, vec) LARGEST_MAGNITUDE(m)
+ *   STORE_INTEGERS(p, vec): the vector rounded to integers, as LOAD_INPUT takes them
+ * All but SET and what depends on it may be shared by the sets of a file; is_supported_<SET> comes before.
+ */
+
+#ifndef LSTM_INLINE
+#define LSTM_INLINE inline __attribute__((always_inline))
+#endif
+#define INT8_JOIN_(a, b) a##_##b
+#define INT8_JOIN(a, b) INT8_JOIN_(a, b)
+#define INT8_NAME(x) INT8_JOIN(x, SET)
+#define INT8_KERNEL_(tile, set) lstm_int8_gates_##tile##__##set
+#define INT8_KERNEL(tile, set) INT8_KERNEL_(tile, set)
+/* Vectors of sums in the largest tile. */
+#define INT8_VECTORS ((ROW_TILE > PANEL_TILE ? ROW_TILE : PANEL_TILE) * GATE_COUNT)
+
+/* totals (rows, panels, 4, LANES) = input . weights, as int32. */
+static LSTM_INLINE void INT8_NAME(totals)(const lstm_int8_tile *tile, const int rows, const int panels,
+                                          int32_t *totals) {
+    for (int part = 0; part < PARTS; part++) {
+        const int8_t *weights = tile->weights + part * (LANES / PARTS) * LSTM_INT8_GROUP;
+        const char *input = tile->input;
+        INT sums[INT8_VECTORS];
+#pragma GCC unroll 24
+        for (int v = 0; v < rows * panels * GATE_COUNT; v++) {
+            sums[v] = INT_ZERO();
+        }
+        for (ptrdiff_t group = tile->groups; group > 0; group--) {
+            INPUT x[ROW_TILE];
+#pragma GCC unroll 6
+            for (int r = 0; r < rows; r++) {
+                x[r] = LOAD_INPUT(input + r * tile->input_row_stride);
+            }
+#pragma GCC unroll 4
+            for (int p = 0; p < panels; p++) {
+#pragma GCC unroll 4
+                for (int g = 0; g < GATE_COUNT; g++) {
+                    const WEIGHTS w =
+                        LOAD_WEIGHTS(weights + p * tile->weights_panel_stride + g * LANES * LSTM_INT8_GROUP);
+#pragma GCC unroll 6
+                    for (int r = 0; r < rows; r++) {
+                        ADD_PRODUCTS(sums[(r * panels + p) * GATE_COUNT + g], x[r], w);
+                    }
+                }
+            }
+            input += LSTM_INT8_GROUP * INTEGER_BYTES;
+            weights += GATE_COUNT * LANES * LSTM_INT8_GROUP;
+        }
+#pragma GCC unroll 24
+        for (int v = 0; v < rows * panels * GATE_COUNT; v++) {
+            STORE_TOTALS(totals + v * LANES + part * (LANES / PARTS), sums[v]);
+        }
+    }
+}
+
+static LSTM_INLINE void INT8_NAME(gates)(const lstm_int8_tile *tile, const int rows, const int panels) {
+    int32_t totals[INT8_VECTORS * LANES] __attribute__((aligned(64)));
+    INT8_NAME(totals)(tile, rows, panels, totals);
+    for (int r = 0; r < rows; r++) {
+        const VEC input_scale = VEC_SET1(tile->input_scales[r * tile->input_scales_stride]);
+        for (int v = 0; v < panels * GATE_COUNT; v++) {
+            const int p = v / GATE_COUNT;
+            const int g = v % GATE_COUNT;
+            int32_t *const total = totals + (r * panels * GATE_COUNT + v) * LANES;
+            if (HAS_OFFSET) {
+                for (int lane = 0; lane < LANES; lane++) {
+                    total[lane] += tile->offsets[v * LANES + lane];
+                }
+            }
+            const VEC scale = VEC_MUL(input_scale, VEC_LOAD(tile->scales + v * LANES));
+            const VEC start =
+                VEC_LOAD(tile->start + r * tile->start_row_stride + p * tile->start_panel_stride + g * LANES);
+            VEC_STORE(tile->sums + r * tile->sums_row_stride + p * tile->sums_panel_stride + g * LANES,
+                      VEC_FMA(VEC_FROM_INTEGERS(total), scale, start));
+        }
+    }
+}
+
+static void INT8_NAME(quantize)(const float *x, ptrdiff_t n, float least, char *integers, float *scale) {
+    /* A row that is below 2^-119 is zero: 1/127 of it and 127 over it are normal. */
+    const float smallest = 0x1p-119f;
+    const uint32_t infinity = 0x7f800000;
+    MAGNITUDES largest = NO_MAGNITUDE();
+    for (ptrdiff_t k = 0; k < n; k += LANES) {
+        largest = LARGER_MAGNITUDES(largest, n - k < LANES ? VEC_LOAD_FIRST(x + k, n - k) : VEC_LOAD(x + k));
+    }
+    const uint32_t bits = LARGEST_MAGNITUDE(largest);
+    float most, inverse = 0;
+    memcpy(&most, &bits, sizeof most);
+    *scale = 0;
+    if (bits >= infinity) {
+        *scale = most - most;
+    } else {
+        most = most > least ? most : least;
+        if (most >= smallest) {
+            *scale = most / 127;
+            inverse = 127 / most;
+        }
+    }
+    const ptrdiff_t room = (n + 15) / 16 * 16;
+    for (ptrdiff_t k = 0; k < room; k += LANES) {
+        VEC values = VEC_SET1(0);
+        if (inverse != 0 && k < n) {
+            values = n - k < LANES ? VEC_LOAD_FIRST(x + k, n - k) : VEC_LOAD(x + k);
+            values = VEC_MUL(values, VEC_SET1(inverse));
+        }
+        STORE_INTEGERS(integers + k * INTEGER_BYTES, values);
+    }
+}
+
+#define DEFINE_TILE(ROWS, PANELS, UNITS)                                                                     \
+    static void INT8_KERNEL(ROWS##x##UNITS, SET)(const lstm_int8_tile *tile) {                               \
+        _Static_assert((UNITS) == (PANELS)*LANES, "the name tells the tile");                                \
+        INT8_NAME(gates)(tile, ROWS, PANELS);                                                                \
+    }
+INT8_TILES(DEFINE_TILE)
+
+#define TILE_ENTRY(ROWS, PANELS, UNITS) [ROWS][PANELS] = INT8_KERNEL(ROWS##x##UNITS, SET),
+static const lstm_int8_kernels INT8_NAME(kernels) = {
+    .name = SET_NAME,
+    .supported = INT8_NAME(is_supported),
+    .row_tile = ROW_TILE,
+    .panel_tile = PANEL_TILE,
+    .integer_bytes = INTEGER_BYTES,
+    .gates = {INT8_TILES(TILE_ENTRY)},
+    .quantize = INT8_NAME(quantize),
+};
+
+#undef INT8_NAME
+#undef INT8_KERNEL_
+#undef INT8_KERNEL
+#undef INT8_VECTORS
+#undef DEFINE_TILE
+#undef TILE_ENTRY

@@ -1,0 +1,114 @@
+/* Tiles of one row whose weights are kept in 16 bits, and such weights widened for tiles of more rows.
+ *
+ * NARROW is the format, bfloat16 or float16; the sums are those of float32 weights, in the same order.  Included by
+ * kernels_impl.h for each format of float32.
+ */
+#define NARROW_NAME_(x, narrow) x##_##narrow
+#define NARROW_JOIN(x, narrow) NARROW_NAME_(x, narrow)
+#define NARROW_NAME(x) NARROW_JOIN(x, NARROW)
+#define NARROW_KERNEL_(narrow, what, tile, isa) lstm_##narrow##_##what##_##tile##__##isa
+#define NARROW_KERNEL(narrow, what, tile, isa) NARROW_KERNEL_(narrow, what, tile, isa)
+/* VEC_WIDEN_bfloat16(p, w) and VEC_WIDEN_float16(p, w): w (4, LANES) = the gates of one k. */
+#define WIDEN_GATES(p, w) NARROW_JOIN(VEC_WIDEN, NARROW)(p, w)
+
+static void NARROW_NAME(widen)(const void *weights, ptrdiff_t depth, float *wide) {
+    const uint16_t *packed = weights;
+    for (ptrdiff_t k = 0; k < depth; k++) {
+        VEC w[GATE_COUNT];
+        WIDEN_GATES(packed, w);
+#pragma GCC unroll 4
+        for (int g = 0; g < GATE_COUNT; g++) {
+            VEC_STORE(wide + g * LANES, w[g]);
+        }
+        packed += GATE_COUNT * LANES;
+        wide += GATE_COUNT * LANES;
+    }
+}
+
+#ifdef NARROW_TILES
+/* As accumulate in kernels_impl.h of one row. */
+static LSTM_INLINE void NARROW_NAME(accumulate)(const TILE_ARGUMENTS *tile, const int panels, REAL *sums,
+                                                ptrdiff_t sums_panel_stride, ptrdiff_t sum_block) {
+    const REAL *const input = tile->input;
+    const uint16_t *const weights = (const uint16_t *)(const void *)tile->weights;
+    const ptrdiff_t weights_panel_stride = 2 * tile->weights_panel_stride;
+    const REAL *running = tile->start;
+    ptrdiff_t running_panel_stride = tile->start_panel_stride;
+    ptrdiff_t block = 0;
+    do {
+        const ptrdiff_t left = tile->depth - block;
+        const ptrdiff_t end = block + (left < sum_block ? left : sum_block);
+        VEC partial[PANEL_TILE * GATE_COUNT];
+#pragma GCC unroll 12
+        for (int v = 0; v < panels * GATE_COUNT; v++) {
+            partial[v] = VEC_ZERO();
+        }
+        for (ptrdiff_t k = block; k < end; k++) {
+            const VEC x = VEC_SET1(input[k]);
+#pragma GCC unroll 4
+            for (int p = 0; p < panels; p++) {
+                VEC w[GATE_COUNT];
+                WIDEN_GATES(weights + p * weights_panel_stride + k * GATE_COUNT * LANES, w);
+#pragma GCC unroll 4
+                for (int g = 0; g < GATE_COUNT; g++) {
+                    partial[p * GATE_COUNT + g] = VEC_FMA(x, w[g], partial[p * GATE_COUNT + g]);
+                }
+            }
+        }
+#pragma GCC unroll 4
+        for (int p = 0; p < panels; p++) {
+#pragma GCC unroll 4
+            for (int g = 0; g < GATE_COUNT; g++) {
+                const VEC before = VEC_LOAD(running + p * running_panel_stride + g * LANES);
+                VEC_STORE(sums + p * sums_panel_stride + g * LANES,
+                          VEC_ADD(before, partial[p * GATE_COUNT + g]));
+            }
+        }
+        running = sums;
+        running_panel_stride = sums_panel_stride;
+        block = end;
+    } while (block < tile->depth);
+}
+
+static LSTM_INLINE void NARROW_NAME(step)(TILE_ARGUMENTS *tile, const int panels) {
+    REAL sums[PANEL_TILE * GATE_COUNT * LANES] __attribute__((aligned(64)));
+    tile->sums = sums;
+    for (ptrdiff_t left = tile->steps - 1;; left--) {
+        NARROW_NAME(accumulate)(tile, panels, sums, GATE_COUNT * LANES, tile->sum_block);
+        LSTM_MAP(DTYPE, update, ISA)(tile, 1, panels);
+        if (left == 0) {
+            return;
+        }
+        NAME(next_step)(tile);
+    }
+}
+
+#define DEFINE_NARROW_TILE(PANELS, UNITS)                                                                    \
+    static void NARROW_KERNEL(NARROW, gates, 1x##UNITS, ISA)(TILE_ARGUMENTS * tile) {                        \
+        NARROW_NAME(accumulate)(tile, PANELS, tile->sums, tile->sums_panel_stride, LSTM_SUM_BLOCK);          \
+    }                                                                                                        \
+    static void NARROW_KERNEL(NARROW, step, 1x##UNITS, ISA)(TILE_ARGUMENTS * tile) {                         \
+        NARROW_NAME(step)(tile, PANELS);                                                                     \
+    }
+NARROW_TILES(DEFINE_NARROW_TILE)
+#undef DEFINE_NARROW_TILE
+#endif
+
+#define NARROW_GATES(PANELS, UNITS) [PANELS] = NARROW_KERNEL(NARROW, gates, 1x##UNITS, ISA),
+#define NARROW_STEP(PANELS, UNITS) [PANELS] = NARROW_KERNEL(NARROW, step, 1x##UNITS, ISA),
+static const lstm_narrow_kernels NARROW_NAME(kernels) = {
+    .widen = NARROW_NAME(widen),
+#ifdef NARROW_TILES
+    .gates = {NARROW_TILES(NARROW_GATES)},
+    .step = {NARROW_TILES(NARROW_STEP)},
+#endif
+};
+#undef NARROW_GATES
+#undef NARROW_STEP
+#undef NARROW_NAME_
+#undef NARROW_JOIN
+#undef NARROW_NAME
+#undef NARROW_KERNEL_
+#undef NARROW_KERNEL
+#undef WIDEN_GATES
+#undef NARROW

@@ -1,0 +1,58 @@
+# cython: language_level=3, boundscheck=False, cdivision=True, initializedcheck=False, autotestdict=False
+# The kernels of int8 one by one, for tests.
+from libc.stdint cimport int8_t, int32_t, uint8_t, uint64_t
+
+from .micro_kernels cimport (
+    GATE_COUNT,
+    LSTM_INT8_GROUP,
+    lstm_fp_enter,
+    lstm_fp_leave,
+    lstm_int8_kernels,
+    lstm_int8_tile,
+)
+
+
+cdef inline float quantize_typed(
+    const lstm_int8_kernels *kernels, const float[::1] x, float least, uint8_t[::1] integers
+) except? -1:
+    """x (n,), integers: room for n of them, rounded up to 16. Returns their scale."""
+    cdef float scale = 0
+    cdef uint64_t found
+    room = (x.shape[0] + 15) // 16 * 16 * kernels.integer_bytes
+    if x.shape[0] == 0 or integers.shape[0] != room:
+        raise ValueError(f"integers has {integers.shape[0]} bytes, but must have {room}")
+    with nogil:
+        found = lstm_fp_enter()
+        kernels.quantize(&x[0], x.shape[0], least, <char *>&integers[0], &scale)
+        lstm_fp_leave(found)
+    return scale
+
+
+cdef inline int int8_tile_typed(
+    const lstm_int8_kernels *kernels, const uint8_t[:, ::1] integers,
+    const float[::1] input_scales, const int8_t[:, :, :, :, ::1] weights, const float[:, :, ::1] scales,
+    const int32_t[:, :, ::1] offsets, const float[:, :, :, ::1] start, float[:, :, :, ::1] sums,
+) except -1:
+    """integers (rows, bytes), weights (panels, K / 4, 4, L, 4), start, sums (rows, panels, 4, L): a tile."""
+    cdef ptrdiff_t rows = integers.shape[0]
+    cdef ptrdiff_t panels = weights.shape[0]
+    cdef ptrdiff_t vectors = GATE_COUNT * start.shape[3]
+    cdef lstm_int8_tile tile
+    cdef uint64_t found
+    if not (1 <= rows <= kernels.row_tile and panels == 1 or rows == 1 and 1 <= panels <= kernels.panel_tile):
+        raise ValueError(f"there is no tile of {rows} rows by {panels} panels")
+    tile.input = <const char *>&integers[0, 0]
+    tile.input_row_stride = integers.shape[1]
+    tile.input_scales, tile.input_scales_stride = &input_scales[0], 1
+    tile.groups = weights.shape[1]
+    tile.weights = &weights[0, 0, 0, 0, 0]
+    tile.weights_panel_stride = tile.groups * vectors * LSTM_INT8_GROUP
+    tile.scales, tile.offsets = &scales[0, 0, 0], &offsets[0, 0, 0]
+    tile.start, tile.sums = &start[0, 0, 0, 0], &sums[0, 0, 0, 0]
+    tile.start_row_stride = tile.sums_row_stride = panels * vectors
+    tile.start_panel_stride = tile.sums_panel_stride = vectors
+    with nogil:
+        found = lstm_fp_enter()
+        kernels.gates[rows][panels](&tile)
+        lstm_fp_leave(found)
+    return 0
