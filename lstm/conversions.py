@@ -307,9 +307,9 @@ class Conversions:
         >>> import numpy as np
         >>> from lstm import LSTM
         >>> net = LSTM(40, 128, dtype=np.float32, rng=0)
-        >>> small = net.quantize("bfloat16")
+        >>> small = net.quantize("int8")
         >>> small
-        LSTM(40, 128, dtype=float32, precision='bfloat16')
+        LSTM(40, 128, dtype=float32, precision='int8')
         >>> X = np.random.default_rng(1).standard_normal((100, 40), dtype=np.float32)
         >>> bool(np.abs(small.forward_sequence(X) - net.forward_sequence(X)).max() < 0.02)
         True

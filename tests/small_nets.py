@@ -9,7 +9,7 @@ import pytest
 from nets import make_net
 from support import assert_same_bits
 
-from lstm import LSTM
+from lstm import LSTM, _kernel
 from lstm.core.net import Net
 from lstm.core.precision import PRECISIONS, Int8Rows
 from lstm.core.weights import Int8Matrices, Parts
@@ -57,3 +57,9 @@ def foreign() -> LSTM:
     ]
     small = Parts(weights, parts.architecture, parts.dtype, "int8", matrices)
     return LSTM.from_core(Net(small, "numpy"))
+
+
+def packed_of(cell: Any) -> Any:
+    """What the kernel keeps of one layer and direction."""
+    assert isinstance(cell, _kernel.PackedWeights)
+    return cell

@@ -137,7 +137,10 @@ def json_report(source_file: str, target_file: str, net: LSTM, source: LSTM) -> 
 
 def _rounded(net: LSTM, source: LSTM) -> str:
     """A note if weights were rounded."""
-    is_rounded = net.dtype.itemsize < source.dtype.itemsize or net.precision not in (None, source.precision)
+    is_rounded = net.dtype.itemsize < source.dtype.itemsize
+    if net.precision not in (None, source.precision):
+        both = zip(net.core.parts().weights, source.core.parts().weights, strict=True)
+        is_rounded = is_rounded or not all(_same_bits(*pair) for pair in both)
     return f", rounded from {source.precision or source.dtype}" if is_rounded else ""
 
 

@@ -10,11 +10,13 @@ import pytest
 from command_files import needs, net_of, saved
 from command_line import check_refusal, run, run_json
 from nets import assert_same_weights
+from small_nets import assert_same_integers
 
 import lstm
 from lstm import LSTM
+from lstm.core.precision import PRECISIONS
 
-PRECISIONS = ["bfloat16", "float16"]
+HALVES = ["bfloat16", "float16"]
 
 
 @pytest.mark.parametrize("ending", ["npz", "safetensors"])
@@ -61,7 +63,22 @@ def test_convert_refuses(precision: str, capsys: pytest.CaptureFixture[str], tmp
     )
 
 
-@pytest.mark.parametrize("precision", PRECISIONS)
+def test_convert_to_onnx_and_back(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """As integers; those of the model are kept, which rounds nothing."""
+    needs("onnx")
+    path, b, c = saved(tmp_path, "reverse"), tmp_path / "b.onnx", tmp_path / "c.npz"
+    status, out, _ = run(capsys, "convert", path, b, "--precision", "int8")
+    small = net_of("reverse").quantize("int8")
+    assert (status, out) == (0, f"{b}: {small!r}, rounded from float32\n")
+    status, out, _ = run(capsys, "convert", b, c, "--precision", "int8")
+    assert (status, out) == (0, f"{c}: {small!r}\n")
+    assert_same_integers(lstm.load(c), small)
+    status, report = run_json(capsys, "convert", b, c)
+    assert (status, report["precision"]) == (0, None)
+    assert_same_weights(lstm.load(c), small.quantize(None))
+
+
+@pytest.mark.parametrize("precision", HALVES)
 def test_onnx_has_no_sixteen_bits(precision: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     needs("onnx")
     b = tmp_path / "b.onnx"

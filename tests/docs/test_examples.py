@@ -305,7 +305,7 @@ def test_the_benchmark_compares_with_onnx_runtime(vad, inputs, capsys, monkeypat
 @pytest.mark.parametrize(("precision", "most"), [("int8", 0.02), ("bfloat16", 2e-3), ("float16", 5e-4)])
 def test_small_weights_hear_the_same(detector, recorded, precision: Any, most: float) -> None:
     """The verdict moves by little, and of no frame from one side of 0.5 to the other."""
-    net = lstm.load(SPEECH / "lstm.npz", precision=precision, backend="numpy")
+    net = lstm.load(SPEECH / "lstm.npz", precision=precision)
     hidden = net.forward_sequence(recorded["features"])
     probabilities = np.array([detector.probability(h) for h in hidden])
     expected = recorded["speech_probability"]

@@ -70,7 +70,7 @@ def good_files() -> Iterator[Good]:
     yield Good(FILE, zipped(bare))
     yield Good(FILE, zipped({"lstm.npy": npy(lstm_entry.text(arrays.net().core.parts()))} | bare))
     for small in small_arrays.good():
-        yield Good(FILE, of_small(small), small_arrays.OPTIONS)
+        yield Good(FILE, of_small(small))
 
 
 def cases() -> Iterator[Case]:
@@ -102,7 +102,7 @@ def cases() -> Iterator[Case]:
             yield Case(f"no {key}", FILE, zipped(rest), words)
         yield Case(f"{key} by bzip2", FILE, zipped(entries, zipfile.ZIP_BZIP2), ("compressed",))
     for small in small_arrays.malformed():
-        yield Case(small.name, FILE, of_small(small), small.words, small_arrays.OPTIONS)
+        yield Case(small.name, FILE, of_small(small), small.words)
 
 
 def edited(rng: random.Random, good: Good) -> bytes:

@@ -78,7 +78,7 @@ def good_files() -> Iterator[Good]:
     cell = {name.removesuffix("_l0"): array for name, array in plain.state_dict().items()}
     yield Good(FILE, written(tensors_of(cell)))
     for small in small_arrays.good():
-        yield Good(FILE, of_small(small), small_arrays.OPTIONS)
+        yield Good(FILE, of_small(small))
 
 
 NET = arrays.net()
@@ -93,7 +93,7 @@ def cases() -> Iterator[Case]:
     yield from _choices()
     yield from _configurations()
     for small in small_arrays.malformed():
-        yield Case(small.name, FILE, of_small(small), small.words, small_arrays.OPTIONS)
+        yield Case(small.name, FILE, of_small(small), small.words)
 
 
 def _cut_short() -> Iterator[Case]:

@@ -12,8 +12,6 @@ from lstm.formats import lstm_entry, small_weights
 
 from . import arrays
 
-OPTIONS = {"backend": "numpy"}
-
 
 class Small(NamedTuple):
     """What a file holds: arrays, bfloat16 as uint16, the entry, and what the error must say."""
@@ -26,7 +24,7 @@ class Small(NamedTuple):
 
 def good() -> Iterator[Small]:
     for precision in ("int8", "float16", "bfloat16"):
-        net = arrays.net(2, 4, "float32", num_layers=2, proj_size=3, precision=precision, **OPTIONS)
+        net = arrays.net(2, 4, "float32", num_layers=2, proj_size=3, precision=precision)
         parts = net.core.parts()
         yield Small(precision, small_weights.arrays(parts), lstm_entry.text(parts))
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import copy
 import pickle
+import tracemalloc
 from typing import Any
 
 import numpy as np
 import pytest
 from nets import HIDDEN, INPUT, assert_same_weights, make_net
-from small_nets import EACH, assert_same_integers, foreign, integers, small_net
+from small_nets import EACH, assert_same_integers, foreign, integers, packed_of, small_net
 from support import assert_same_bits
 
 import lstm
@@ -118,8 +119,6 @@ def test_a_state_dict_goes_there_and_back(precision: str) -> None:
 @EACH
 @pytest.mark.parametrize("backend", ["native", "numpy"])
 def test_no_gradients(precision: Any, backend: Any) -> None:
-    if precision == "int8" and backend == "native":
-        return
     net = LSTM(3, 5, dtype=np.float32, precision=precision, backend=backend)
     with pytest.raises(
         ValueError, match=rf"precision='{precision}'; net.quantize\(None\) gives it full ones"
@@ -171,7 +170,25 @@ def test_what_a_precision_cannot_hold() -> None:
         assert_same_weights(small, small_net(precision, num_layers=2))
 
 
-def test_resident_size() -> None:
-    full = LSTM(256, 512, dtype=np.float32, backend="numpy")
-    small = full.quantize("int8")
-    assert len(pickle.dumps(small)) <= 0.3 * len(pickle.dumps(full))
+@pytest.mark.parametrize(("precision", "most"), [("int8", 0.27), ("bfloat16", 0.51), ("float16", 0.51)])
+def test_resident_size(precision: Any, most: float) -> None:
+    """What a net keeps of its weights, and what Python counts as memory of one more."""
+    full = LSTM(256, 512, dtype=np.float32)
+    sizes = [
+        sum(packed_of(cell).nbytes for cell in net.core.cells) for net in (full, full.quantize(precision))
+    ]
+    assert sizes[1] <= most * sizes[0]
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        other = full.quantize(precision)
+        taken = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    assert other.precision == precision
+    assert taken <= most * sizes[0]
+
+
+def test_a_pickle_is_small() -> None:
+    full = LSTM(256, 512, dtype=np.float32)
+    assert len(pickle.dumps(full.quantize("int8"))) <= 0.27 * len(pickle.dumps(full))
