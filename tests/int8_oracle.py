@@ -15,6 +15,7 @@ from support import MIXTURE_TOLERANCE, assert_close
 from variants import Mixture, merged, oracle_cell, runs_from_end, steps_of
 
 from lstm import LSTM
+from lstm.core.weights import Int8Weights
 
 BOUNDED_GATES = ("sigmoid", "hardsigmoid")
 BOUNDED_OUTPUTS = ("tanh", "sigmoid", "hardsigmoid", "softsign")
@@ -49,12 +50,12 @@ def is_bounded(arguments: dict[str, Any], functions: Any) -> bool:
 
 def assert_steps(net: LSTM, mixture: Mixture, what: str) -> None:
     """Hold every step of every layer and direction of an int8 net to the oracle."""
-    parts = net.core.parts()
-    assert parts.integers is not None
+    weights = net.core.parts().weights
     trace = net.trace(mixture.X, mixture.h0, mixture.C0, lengths=mixture.lengths, mask=mixture.mask)
     directions = 2 if mixture.arguments["bidirectional"] else 1
     given = mixture.arguments["activations"]
-    for k, matrices in enumerate(parts.integers):
+    for k, matrices in enumerate(weights):
+        assert isinstance(matrices, Int8Weights)
         layer, direction = divmod(k, directions)
         functions = given and (given * 2)[3 * direction : 3 * direction + 3]
         least = 1.0 if is_bounded(mixture.arguments, functions) else 0.0

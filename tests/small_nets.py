@@ -12,7 +12,7 @@ from support import assert_same_bits
 from lstm import LSTM, _kernel
 from lstm.core.net import Net
 from lstm.core.precision import PRECISIONS, Int8Rows
-from lstm.core.weights import Int8Matrices, Parts
+from lstm.core.weights import Int8Matrices, Int8Weights
 
 EACH = pytest.mark.parametrize("precision", PRECISIONS)
 
@@ -22,9 +22,7 @@ def small_net(precision: Any, **options: Any) -> LSTM:
 
 
 def integers(net: LSTM) -> list[Int8Matrices]:
-    found = net.core.parts().integers
-    assert found is not None
-    return found
+    return [one.matrices for one in net.core.parts().weights if isinstance(one, Int8Weights)]
 
 
 def assert_same_integers(actual: LSTM, expected: LSTM) -> None:
@@ -39,24 +37,20 @@ def foreign() -> LSTM:
     rng = np.random.default_rng(5)
     full = make_net(dtype=np.float32, num_layers=2)
     parts = full.core.parts()
-    matrices = [
-        Int8Matrices(
+    weights = [
+        Int8Weights(
             *(
                 Int8Rows(
                     rng.integers(-64, 64, matrix.shape).astype(np.int8),
                     rng.uniform(0.001, 0.01, matrix.shape[:2]).astype(np.float32),
                 )
                 for matrix in one[:2]
-            )
+            ),
+            *one[2:],
         )
         for one in parts.weights
     ]
-    weights = [
-        one._replace(input=both.input.widen(), hidden=both.hidden.widen())
-        for one, both in zip(parts.weights, matrices, strict=True)
-    ]
-    small = Parts(weights, parts.architecture, parts.dtype, "int8", matrices)
-    return LSTM.from_core(Net(small, "numpy"))
+    return LSTM.from_core(Net(parts._replace(weights=weights, precision="int8"), "numpy"))
 
 
 def packed_of(cell: Any) -> Any:

@@ -26,8 +26,6 @@ from .common import (
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    import numpy as np
-
     from ..core.net import Net
     from ..core.weights import Parts
     from ..model import LSTM
@@ -139,7 +137,7 @@ def _rounded(net: LSTM, source: LSTM) -> str:
     """A note if weights were rounded."""
     is_rounded = net.dtype.itemsize < source.dtype.itemsize
     if net.precision not in (None, source.precision):
-        both = zip(net.core.parts().weights, source.core.parts().weights, strict=True)
+        both = zip(net.core.parts().full_weights(), source.core.parts().full_weights(), strict=True)
         is_rounded = is_rounded or not all(_same_bits(*pair) for pair in both)
     return f", rounded from {source.precision or source.dtype}" if is_rounded else ""
 
@@ -184,13 +182,9 @@ def _lost(net: Net, written: Net) -> str:
     for name, value in values.items():
         if _in_dtype(value, net) != _in_dtype(others[name], net):
             return f"{name}={value!r}, which would become {others[name]!r}"
-    parts, other_parts = net.parts(), written.parts()
-    for weights, other in zip(parts.weights, other_parts.weights, strict=True):
+    for weights, other in zip(net.parts().weights, written.parts().weights, strict=True):
         if not _same_bits(weights, other):
             return "the weights"
-    for one, another in zip(parts.integers or (), other_parts.integers or (), strict=True):
-        if not all(map(_same_bits, one, another)):
-            return "the integers of the weights"
     return ""
 
 
@@ -201,10 +195,14 @@ def _in_dtype(value: Any, net: Net) -> Any:
     return net.dtype.type(value) if isinstance(value, float) else value
 
 
-def _same_bits(first: Iterable[np.ndarray | None], second: Iterable[np.ndarray | None]) -> bool:
-    for a, b in zip(first, second, strict=True):
-        if (a is None) != (b is None):
-            return False
-        if a is not None and b is not None and (a.shape != b.shape or a.tobytes() != b.tobytes()):
-            return False
-    return True
+def _same_bits(first: Iterable[Any], second: Iterable[Any]) -> bool:
+    """Whether arrays, None, and tuples of them are the same."""
+    return all(_is_same(a, b) for a, b in zip(first, second, strict=True))
+
+
+def _is_same(a: Any, b: Any) -> bool:
+    if isinstance(a, tuple) and isinstance(b, tuple):
+        return _same_bits(a, b)
+    if a is None or b is None:
+        return a is b
+    return bool(a.shape == b.shape and a.tobytes() == b.tobytes())

@@ -101,8 +101,8 @@ def standard(case: Case, dtype: np.dtype[Any]) -> Standard:
 
 def rounded_net(parts: Parts, dtype: np.dtype[Any]) -> Parts:
     """The same net with weights of `dtype`; those of 16 bits are the values that they have."""
-    weights = [one.map(lambda array: cast(array, dtype)) for one in parts.weights]
-    return parts._replace(weights=weights, dtype=dtype, precision=None, integers=None)
+    weights = [one.map(lambda array: cast(array, dtype)) for one in parts.full_weights()]
+    return parts._replace(weights=weights, dtype=dtype, precision=None)
 
 
 def _run(parts: Parts, X: np.ndarray, h0: np.ndarray, C0: np.ndarray) -> Outputs:

@@ -22,7 +22,7 @@ from .packing import PackedWeights, pack, unpack
 from .precision import check_depths, check_gradients_exist, check_precision
 from .state_dict import fitting_weights, to_state_dict
 from .trace import Trace, trace_cells
-from .weights import Int8Matrices, Int8Weights, Parts, Weights, narrowed
+from .weights import AnyWeights, Int8Matrices, Int8Weights, Parts, Weights, full_weights, narrowed
 
 BACKENDS = ("native", "numpy")
 
@@ -86,45 +86,43 @@ class Net:
         self.precision = check_precision(parts.precision, parts.dtype)
         check_depths(self.precision, self.architecture)
         self.isa = _kernel.DEFAULT_ISA if backend == "native" else None
-        self.take(parts.weights, parts.integers)
+        self.take(parts.weights)
 
     @property
     def backend(self) -> str:
         """What computes: "native" or "numpy"."""
         return "numpy" if self.isa is None else "native"
 
-    def take(self, weights: Sequence[Weights], integers: Sequence[Int8Matrices] | None = None) -> None:
+    def take(self, weights: Sequence[AnyWeights]) -> None:
         """Keep weights from elsewhere: cast to the net's dtype, and not shared with their owner.
 
-        `integers`, if given, are those whose values the weights are, for a net of int8.
+        Integers are kept, and shared, by a net of int8.
         """
         copy = self.isa is None  # packing copies anyway
-        self._store(weights, integers if self.precision == "int8" else None, copy)
+        self._store(weights, copy)
 
-    def _store(
-        self, weights: Sequence[Weights], integers: Sequence[Int8Matrices] | None, copy: bool = False
-    ) -> None:
-        kept = [None] * len(weights) if integers is None else integers
-
+    def _store(self, weights: Sequence[AnyWeights], copy: bool = False) -> None:
         def stored() -> sequence.Cells:
-            own = [one.map(lambda array: cast(array, self.dtype, copy=copy)) for one in weights]
-            return tuple(self._stored(cell, *both) for cell, both in enumerate(zip(own, kept, strict=True)))
+            own = weights if self.precision == "int8" else [full_weights(one) for one in weights]
+            own = [one.map(lambda array: cast(array, self.dtype, copy=copy)) for one in own]
+            return tuple(self._stored(cell, one) for cell, one in enumerate(own))
 
         cells = interruptible(stored, sum(one.nbytes for one in weights))
         with _setting_weights:
             self.cells = cells
 
-    def _stored(self, cell: int, weights: Weights, kept: Int8Matrices | None) -> sequence.CellWeights:
+    def _stored(
+        self, cell: int, weights: AnyWeights, kept: Int8Matrices | None = None
+    ) -> sequence.CellWeights:
         """One layer and direction's weights in the form that the backend computes with.
 
         In int8, rows that have the values of `kept` keep its integers.
         """
-        small: Weights | Int8Weights = weights
-        if self.precision is not None:
-            small = narrowed(weights, self.precision, self.architecture.suffix(cell), kept)
+        if self.precision is not None and isinstance(weights, Weights):
+            weights = narrowed(weights, self.precision, self.architecture.suffix(cell), kept)
         if self.isa is None:
-            return small
-        return pack(small, self.isa, self.architecture.cell_options(cell), self.precision)
+            return weights
+        return pack(weights, self.isa, self.architecture.cell_options(cell), self.precision)
 
     def change_cell_weights(self, cell: int, change: Callable[[Weights], Weights]) -> None:
         """Keep what `change` makes of the weights of one layer and direction, of the net's dtype.
@@ -144,10 +142,9 @@ class Net:
 
     def cell_weights(self, cell: int) -> Weights:
         """One layer and direction's weights as NumPy arrays; to be read only."""
-        kept = self._kept(cell)
-        return kept.widen() if isinstance(kept, Int8Weights) else kept
+        return full_weights(self._kept(cell))
 
-    def _kept(self, cell: int) -> Weights | Int8Weights:
+    def _kept(self, cell: int) -> AnyWeights:
         """One layer and direction's weights, integers where it keeps them; to be read only."""
         stored = self.cells[cell]
         if not isinstance(stored, PackedWeights):
@@ -157,7 +154,7 @@ class Net:
     def parts(self) -> Parts:
         """What the net is made of; the arrays are to be read only."""
         kept = [self._kept(cell) for cell in range(len(self.cells))]
-        return Parts.of_kept(kept, self.architecture, self.dtype, self.precision)
+        return Parts(kept, self.architecture, self.dtype, self.precision)
 
     def state_dict(self) -> dict[str, np.ndarray]:
         """The weights under PyTorch's names, as new arrays."""
@@ -245,8 +242,7 @@ class Net:
         """A copy of this net that runs on another instruction set of this CPU."""
         net = self.copy()
         net.isa = isa
-        parts = self.parts()
-        net._store(parts.weights, parts.integers)
+        net._store(self.parts().weights)
         return net
 
     def __copy__(self) -> Self:
@@ -258,20 +254,20 @@ class Net:
     # Packed weights belong to one machine's ISA, so that a pickle holds NumPy arrays.
 
     def __getstate__(self) -> dict[str, Any]:
-        kept = [self._kept(cell) for cell in range(len(self.cells))]
         return {
             "architecture": self.architecture._asdict(),
             "dtype": self.dtype,
             "backend": self.backend,
             "precision": self.precision,
-            "weights": [tuple(weights) for weights in kept],
+            "weights": [tuple(weights) for weights in self.parts().weights],
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         precision = state.get("precision")  # which older pickles lack
-        kept = [(Int8Weights if precision == "int8" else Weights)(*arrays) for arrays in state["weights"]]
+        kind = Int8Weights if precision == "int8" else Weights
+        weights = [kind(*arrays) for arrays in state["weights"]]
         architecture = Architecture(**state["architecture"])
-        Net.__init__(self, Parts.of_kept(kept, architecture, state["dtype"], precision), state["backend"])
+        Net.__init__(self, Parts(weights, architecture, state["dtype"], precision), state["backend"])
 
     def describe(self, name: str) -> str:
         """The call of the class `name` that makes such a net."""

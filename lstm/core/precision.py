@@ -127,21 +127,29 @@ def narrow(name: str, matrix: np.ndarray, precision: str) -> np.ndarray:
 
     NaN and infinity stay. ValueError, which names the matrix, if a finite value is too large.
     """
-    with np.errstate(all="ignore"):
-        if precision == "float16":
-            bits = matrix.astype(np.float16).view(np.uint16)
-        else:
-            wide = np.ascontiguousarray(matrix).view(np.uint32)
-            ties_to_even = ((wide >> np.uint32(16)) & np.uint32(1)) + np.uint32(0x7FFF)
-            rounded = (wide + ties_to_even) >> np.uint32(16)
-            # Rounding could carry a NaN's bits into its sign.
-            quiet = (wide >> np.uint32(16)) | np.uint32(0x40)
-            bits = np.where(np.isnan(matrix), quiet, rounded).astype(np.uint16)
-        overflows = np.isfinite(matrix) & ~np.isfinite(widen(bits, precision))
-    if overflows.any():
-        largest = np.abs(matrix[overflows]).max()
-        raise ValueError(f"{name} holds a value of magnitude {largest}, which {precision} cannot hold")
-    return np.asarray(bits)
+    bits = np.empty(matrix.shape, np.uint16)
+    parts = zip(matrix, bits, strict=True) if matrix.ndim > 2 else [(matrix, bits)]
+    for part, into in parts:  # gate by gate, for the memory that it takes on the way
+        with np.errstate(all="ignore"):
+            into[...] = _half_bits(part) if precision == "float16" else _bfloat16_bits(part)
+            overflows = np.isfinite(part) & ~np.isfinite(widen(into, precision))
+        if overflows.any():
+            largest = np.abs(part[overflows]).max()
+            raise ValueError(f"{name} holds a value of magnitude {largest}, which {precision} cannot hold")
+    return bits
+
+
+def _half_bits(matrix: np.ndarray) -> np.ndarray:
+    return matrix.astype(np.float16).view(np.uint16)
+
+
+def _bfloat16_bits(matrix: np.ndarray) -> np.ndarray:
+    """The upper halves of float32, after what rounds the lower ones away."""
+    wide = np.ascontiguousarray(matrix).view(np.uint32)
+    upper = wide >> np.uint32(16)
+    rounded = (wide + (upper & np.uint32(1)) + np.uint32(0x7FFF)) >> np.uint32(16)
+    # Rounding could carry a NaN's bits into its sign.
+    return np.where(np.isnan(matrix), upper | np.uint32(0x40), rounded).astype(np.uint16)
 
 
 def widen(bits: np.ndarray, precision: str) -> np.ndarray:

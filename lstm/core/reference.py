@@ -24,7 +24,7 @@ from . import activations, reference_int8
 from .activations import sigmoid as sigmoid
 from .architecture import DEFAULT_OPTIONS, Options
 from .precision import bounds_h
-from .weights import Int8Weights, Weights
+from .weights import AnyWeights, Int8Weights
 
 
 class Gates(NamedTuple):
@@ -37,7 +37,7 @@ class Gates(NamedTuple):
     C: np.ndarray
 
 
-def input_products(weights: Weights | Int8Weights, X: np.ndarray) -> np.ndarray:
+def input_products(weights: AnyWeights, X: np.ndarray) -> np.ndarray:
     """X (B, T, I) -> (4, B, T, H): what x and the bias give to every gate, for all steps at once."""
     if isinstance(weights, Int8Weights):
         return reference_int8.input_products(weights, X)
@@ -49,7 +49,7 @@ def input_products(weights: Weights | Int8Weights, X: np.ndarray) -> np.ndarray:
 
 
 def add_hidden_products(
-    weights: Weights | Int8Weights, products: np.ndarray, h: np.ndarray, options: Options
+    weights: AnyWeights, products: np.ndarray, h: np.ndarray, options: Options
 ) -> np.ndarray:
     """products (4, B, H), h (B, O) -> z (4, B, H): what h gives to every gate is added."""
     if isinstance(weights, Int8Weights):
@@ -68,7 +68,7 @@ def bounded(values: np.ndarray, bound: float | None) -> np.ndarray:
 
 
 def gates(
-    weights: Weights | Int8Weights,
+    weights: AnyWeights,
     products: np.ndarray,
     h: np.ndarray,
     C: np.ndarray,
@@ -92,7 +92,7 @@ def gates(
 
 
 def step(
-    weights: Weights | Int8Weights,
+    weights: AnyWeights,
     products: np.ndarray,
     h: np.ndarray,
     C: np.ndarray,
@@ -120,7 +120,7 @@ def merge_directions(forward: np.ndarray, backward: np.ndarray, merge: str) -> n
 
 
 def forward_sequence(
-    weights: Weights | Int8Weights,
+    weights: AnyWeights,
     options: Options,
     X: np.ndarray,
     h: np.ndarray,

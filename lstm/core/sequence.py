@@ -15,9 +15,9 @@ from . import masks, reference
 from .architecture import Architecture
 from .checks import is_usable, usable_rows
 from .packing import PackedWeights
-from .weights import Int8Weights, Weights
+from .weights import AnyWeights
 
-CellWeights: TypeAlias = PackedWeights | Weights | Int8Weights
+CellWeights: TypeAlias = PackedWeights | AnyWeights
 Cells: TypeAlias = tuple[CellWeights, ...]
 
 # Elements of X that are converted at a time where it is not of the net's dtype or oddly laid out, and of

@@ -14,14 +14,14 @@ import numpy as np
 from .activations import DEFAULT_ACTIVATIONS
 from .architecture import Architecture
 from .checks import cast, real_array
-from .weights import Parts, Weights
+from .weights import Parts, Weights, full_weights
 
 
 def to_state_dict(parts: Parts) -> dict[str, np.ndarray]:
     """PyTorch's names, shapes (4H, I), (4H, O), twice (4H,), (O, H), peepholes (3H,), and the net's dtype."""
     state: dict[str, np.ndarray] = {}
     for cell, weights in enumerate(parts.weights):
-        one = weights.map(lambda array: cast(array, parts.dtype, copy=True))
+        one = full_weights(weights).map(lambda array: cast(array, parts.dtype, copy=True))
         state |= named_arrays(parts.architecture, cell, one, np.zeros_like(one.bias))
     return state
 
@@ -80,7 +80,7 @@ def fitting_weights(state: Mapping[str, Any], architecture: Architecture) -> lis
         got = ", ".join(f"{name}={getattr(found.architecture, name)}" for name in differing)
         want = ", ".join(f"{name}={getattr(architecture, name)}" for name in differing)
         raise ValueError(f"the state dict is of an LSTM with {got}, but this one has {want}")
-    return found.weights
+    return found.full_weights()
 
 
 def _cell_names(architecture: Architecture, cell: int) -> list[str]:

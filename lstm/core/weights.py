@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -82,35 +82,42 @@ class Int8Weights(NamedTuple):
         """The integers alone."""
         return Int8Matrices(self.input, self.hidden)
 
+    def map(self, function: Callable[[np.ndarray], np.ndarray]) -> Int8Weights:
+        """These weights with `function` applied to every array there is but integers and scales."""
+        return self._replace(
+            bias=function(self.bias),
+            peephole=None if self.peephole is None else function(self.peephole),
+            projection=None if self.projection is None else function(self.projection),
+        )
+
     def widen(self) -> Weights:
-        """The values of the weights, in float32."""
+        """The values of the weights; of the integers in float32."""
         return Weights(self.input.widen(), self.hidden.widen(), self.bias, self.peephole, self.projection)
+
+
+AnyWeights: TypeAlias = Weights | Int8Weights
+"""The weights of one layer and direction as they are kept."""
+
+
+def full_weights(weights: AnyWeights) -> Weights:
+    """The values of weights, integers or not."""
+    return weights.widen() if isinstance(weights, Int8Weights) else weights
 
 
 class Parts(NamedTuple):
     """All that makes a net: what readers of files give and writers take."""
 
-    weights: list[Weights]  # of every layer and direction, in the order of the states' first axis
+    weights: Sequence[AnyWeights]  # of every layer and direction, in the order of the states' first axis
     architecture: Architecture
     dtype: np.dtype[Any]  # of the net; arrays of other real dtypes are cast to it
-    precision: str | None = None  # in which the net keeps its weights: see `core.precision`
-    # The integers of weights that are int8 where they come from; `weights` holds their values.
-    integers: list[Int8Matrices] | None = None
+    # In which the net keeps its weights, see `core.precision`; weights of another one are brought into it.
+    precision: str | None = None
     # Why integers of the source are none that int8 keeps, so that it makes others; empty if there are none.
     unkept: str = ""
 
-    @classmethod
-    def of_kept(
-        cls,
-        kept: Sequence[Weights | Int8Weights],
-        architecture: Architecture,
-        dtype: np.dtype[Any],
-        precision: str | None,
-    ) -> Self:
-        """The parts of a net from its weights as they are kept."""
-        weights = [one.widen() if isinstance(one, Int8Weights) else one for one in kept]
-        integers = [one.matrices for one in kept if isinstance(one, Int8Weights)]
-        return cls(weights, architecture, dtype, precision, integers or None)
+    def full_weights(self) -> list[Weights]:
+        """The values of all weights, integers or not."""
+        return [full_weights(one) for one in self.weights]
 
     @property
     def nbytes(self) -> int:
@@ -128,9 +135,7 @@ class Parts(NamedTuple):
         return self._replace(dtype=real, precision=check_precision(precision, real))
 
 
-def narrowed(
-    weights: Weights, precision: str, suffix: str, kept: Int8Matrices | None = None
-) -> Weights | Int8Weights:
+def narrowed(weights: Weights, precision: str, suffix: str, kept: Int8Matrices | None = None) -> AnyWeights:
     """The weights of one layer and direction, of float32, in one of `PRECISIONS`; 16 bits widened again.
 
     Rows that have the values of `kept` keep its integers and scales. ValueError, which names the matrix by

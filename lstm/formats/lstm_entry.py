@@ -103,7 +103,7 @@ def parts(
         check_depths(precision, net.architecture)
     except ValueError as error:
         raise FormatError(f"{path}: {error}") from error
-    net = net._replace(precision=precision, integers=small_weights.integers(net.architecture, rows))
+    net = (small_weights.with_rows(net, rows) or net)._replace(precision=precision)
     try:
         hold_to(net, options or {})
     except ValueError as error:

@@ -13,10 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from ..core.architecture import Architecture
 from ..core.precision import Int8Rows, narrow, widen
 from ..core.state_dict import to_state_dict
-from ..core.weights import Int8Matrices, Parts
+from ..core.weights import Int8Weights, Parts
 from .errors import FormatError
 
 SCALE = re.compile(r"weight_(ih|hh)_l(0|[1-9][0-9]{0,5})(_reverse)?_scale")
@@ -57,11 +56,10 @@ def arrays(parts: Parts) -> dict[str, np.ndarray]:
     """What a file holds of a net, small weights or not."""
     state = to_state_dict(parts)
     if parts.precision == "int8":
-        assert parts.integers is not None
-        for cell, matrices in enumerate(parts.integers):
-            suffix = parts.architecture.suffix(cell)
-            for kind, rows in zip(KINDS["int8"], matrices, strict=True):
-                name = kind + suffix
+        for cell, weights in enumerate(parts.weights):
+            assert isinstance(weights, Int8Weights)
+            for kind, rows in zip(KINDS["int8"], weights.matrices, strict=True):
+                name = kind + parts.architecture.suffix(cell)
                 state[name] = rows.values.reshape(state[name].shape)
                 state[name + ENDING] = rows.scales.reshape(-1)
     elif parts.precision is not None:
@@ -77,7 +75,8 @@ def widened(
 ) -> tuple[dict[str, np.ndarray], dict[str, Int8Rows]]:
     """The state dict in float32 of what a file holds, and for int8 the rows (4H, K) by their names.
 
-    FormatError if it is not what `arrays` makes of such a precision.
+    In place of these it has zeros, which take no memory. FormatError if it is not what `arrays` makes of such
+    a precision.
     """
     state: dict[str, np.ndarray] = {}
     rows: dict[str, Int8Rows] = {}
@@ -94,7 +93,7 @@ def widened(
             state[name] = array
         elif precision == "int8":
             rows[name] = Int8Rows(array, _scales(path, name, array, stored))
-            state[name] = rows[name].widen()
+            state[name] = np.broadcast_to(np.float32(0), array.shape)
         else:
             state[name] = widen(array.view(np.uint16), precision)
     for name in rows:
@@ -119,21 +118,20 @@ def _scales(path: str, name: str, matrix: np.ndarray, stored: Mapping[str, np.nd
     return np.ascontiguousarray(scales, np.float32)
 
 
-def integers(architecture: Architecture, rows: Mapping[str, Int8Rows]) -> list[Int8Matrices] | None:
-    """Rows (4H, K) by their names in a state dict -> those of every layer and direction, (4, H, K).
+def with_rows(parts: Parts, rows: Mapping[str, Int8Rows]) -> Parts | None:
+    """The net with the rows (4H, K) by their names in a state dict in place of its matrices.
 
     None if some matrix has none.
     """
-    names = [kind + architecture.suffix(cell) for cell in range(architecture.cells) for kind in KINDS["int8"]]
-    if not all(name in rows for name in names):
-        return None
-    hidden = architecture.hidden_size
-    return [
-        Int8Matrices(
-            *(
-                Int8Rows(one.values.reshape(4, hidden, -1), one.scales.reshape(4, hidden))
-                for one in (rows[kind + architecture.suffix(cell)] for kind in KINDS["int8"])
-            )
+    architecture, hidden = parts.architecture, parts.architecture.hidden_size
+    weights = []
+    for cell, one in enumerate(parts.weights):
+        names = [kind + architecture.suffix(cell) for kind in KINDS["int8"]]
+        if not all(name in rows for name in names):
+            return None
+        inputs, hidden_rows = (
+            Int8Rows(rows[name].values.reshape(4, hidden, -1), rows[name].scales.reshape(4, hidden))
+            for name in names
         )
-        for cell in range(architecture.cells)
-    ]
+        weights.append(Int8Weights(inputs, hidden_rows, *one[2:]))
+    return parts._replace(weights=weights)

@@ -61,10 +61,11 @@ def read(source: Any, prefix: str | None) -> Parts:
     state = {name: _array(full, tensors[full]) for name, full in names.items()}
     quantized = {name: tensors[full] for name, full in names.items() if _is_quantized(tensors[full])}
     rows = {name: found for name, one in quantized.items() if (found := _rows(one)) is not None}
-    net = from_state_dict(state | {name: one.widen() for name, one in rows.items()})
-    integers = small_weights.integers(net.architecture, rows)
-    unkept = f"the LSTM: {small_weights.UNKEPT}" if quantized and integers is None else ""
-    return net._replace(integers=integers, unkept=unkept)
+    net = from_state_dict(state)
+    if not quantized:
+        return net
+    kept = small_weights.with_rows(net, rows)
+    return kept or net._replace(unkept=f"the LSTM: {small_weights.UNKEPT}")
 
 
 def _is_quantized(tensor: Any) -> bool:

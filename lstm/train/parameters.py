@@ -85,7 +85,7 @@ class Parameters:
 
     def read(self) -> None:
         """Take the values from net and head."""
-        for mine, theirs in zip(self._weights, self.net.core.parts().weights, strict=True):
+        for mine, theirs in zip(self._weights, self.net.core.parts().full_weights(), strict=True):
             mine.take(theirs)
         self._head_weight[...], self._head_bias[...] = self.head.weight, self.head.bias
 

@@ -45,9 +45,10 @@ def read(
         net = from_state_dict(state, **options)
     except (ValueError, TypeError) as error:
         raise FormatError(f"{where}: {error}") from error
-    integers = small_weights.integers(net.architecture, rows)
-    unkept = f"{where}: {small_weights.UNKEPT}" if are_integers and integers is None else ""
-    return net._replace(integers=integers, unkept=unkept)
+    if not are_integers:
+        return net
+    kept = small_weights.with_rows(net, rows)
+    return kept or net._replace(unkept=f"{where}: {small_weights.UNKEPT}")
 
 
 def notes(

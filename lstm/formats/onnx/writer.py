@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from ...core.checks import cast
-from ...core.weights import Int8Matrices, Parts
+from ...core.precision import Int8Rows
+from ...core.weights import Parts
 from .model import library
 from .node import GATES_TO_ONNX, INPUTS, PEEPHOLES_TO_ONNX, QUANTIZED_INPUTS
 
@@ -92,13 +93,9 @@ def _layer_arrays(parts: Parts, layer: int) -> dict[str, np.ndarray]:
         weights.map(lambda array: cast(array, parts.dtype, copy=False))
         for weights in parts.weights[layer * D : (layer + 1) * D]
     ]
-    if parts.integers is not None:
-        arrays = _integer_arrays(parts.integers[layer * D : (layer + 1) * D], layer)
-    else:
-        arrays = {
-            f"W_{layer}": np.stack([one.input[GATES_TO_ONNX].reshape(4 * H, -1) for one in sides]),
-            f"R_{layer}": np.stack([one.hidden[GATES_TO_ONNX].reshape(4 * H, -1) for one in sides]),
-        }
+    arrays: dict[str, np.ndarray] = {}
+    for name, place in (("W", 0), ("R", 1)):
+        arrays |= _matrices(name, layer, [one[place] for one in sides])
     if parts.architecture.bias:
         bias = np.stack([one.bias[GATES_TO_ONNX].reshape(4 * H) for one in sides])
         arrays[f"B_{layer}"] = np.concatenate([bias, np.zeros_like(bias)], axis=1)
@@ -108,16 +105,19 @@ def _layer_arrays(parts: Parts, layer: int) -> dict[str, np.ndarray]:
     return arrays
 
 
-def _integer_arrays(sides: list[Int8Matrices], layer: int) -> dict[str, np.ndarray]:
-    """W (D, I, 4H), R (D, H, 4H), and their scales and zero points, (D, 4H), of one layer."""
-    arrays = {}
-    for name, rows in zip("WR", zip(*sides, strict=True), strict=True):
-        values = [one.values[GATES_TO_ONNX] for one in rows]
-        arrays[f"{name}_{layer}"] = np.stack([one.reshape(-1, one.shape[2]).T for one in values])
-        scales = np.stack([one.scales[GATES_TO_ONNX].reshape(-1) for one in rows])
-        arrays[f"{name}_scale_{layer}"] = scales
-        arrays[f"{name}_zero_point_{layer}"] = np.zeros(scales.shape, np.int8)
-    return arrays
+def _matrices(name: str, layer: int, sides: list[Any]) -> dict[str, np.ndarray]:
+    """W or R of one layer: (D, 4H, K), of integers (D, K, 4H) with scales and zero points, (D, 4H)."""
+    if not isinstance(sides[0], Int8Rows):
+        stacked = np.stack([one[GATES_TO_ONNX] for one in sides])
+        return {f"{name}_{layer}": stacked.reshape(len(sides), -1, stacked.shape[-1])}
+    values = np.stack([one.values[GATES_TO_ONNX] for one in sides])
+    scales = np.stack([one.scales[GATES_TO_ONNX].reshape(-1) for one in sides])
+    turned = values.reshape(len(sides), -1, values.shape[-1]).swapaxes(1, 2)
+    return {
+        f"{name}_{layer}": np.ascontiguousarray(turned),
+        f"{name}_scale_{layer}": scales,
+        f"{name}_zero_point_{layer}": np.zeros(scales.shape, np.int8),
+    }
 
 
 def _layer_nodes(helper: Any, parts: Parts, layer: int) -> list[Any]:
@@ -127,7 +127,7 @@ def _layer_nodes(helper: Any, parts: Parts, layer: int) -> list[Any]:
     inputs = [f"features_{layer}", f"W_{layer}", f"R_{layer}", f"B_{layer}" if architecture.bias else "", ""]
     inputs += [f"h0{ending}", f"C0{ending}"]
     operator, domain = "LSTM", ""
-    if parts.integers is not None:
+    if parts.precision is not None:
         operator, domain = "DynamicQuantizeLSTM", QUANTIZED_DOMAIN
         inputs += [f"P_{layer}" if architecture.peephole else ""]
         inputs += [f"{name}_{layer}" for name in QUANTIZED_INPUTS[len(INPUTS) :]]
