@@ -116,7 +116,7 @@ class LSTM(Conversions):
     Raises
     ------
     TypeError, ValueError
-        Where an argument is not as above.
+        If an argument is not as above.
 
     Notes
     -----
@@ -429,7 +429,7 @@ class LSTM(Conversions):
         Raises
         ------
         ValueError
-            Where a shape or a length does not fit, or `out` cannot be written.
+            If a shape or a length does not fit, or `out` cannot be written.
         TypeError
             If a dtype is not real, that of `lengths` not an integer's, that of `mask` not bool, or that of
             `out` not the net's.
@@ -696,7 +696,7 @@ class LSTM(Conversions):
         Raises
         ------
         ValueError
-            Where the net runs from the end of a sequence, which a stream does not have.
+            If the net runs from the end of a sequence, which a stream does not have.
 
         Examples
         --------
@@ -740,10 +740,10 @@ class LSTM(Conversions):
         Raises
         ------
         ValueError
-            Where a name is missing or unknown, a shape does not fit, or there are biases for a net
+            If a name is missing or unknown, a shape does not fit, or there are biases for a net
             without or none for a net with them. The net is then unchanged.
         TypeError
-            Where a dtype is not real.
+            If a dtype is not real.
 
         Examples
         --------

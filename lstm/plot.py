@@ -58,11 +58,11 @@ def gates(trace: Trace, X: ArrayLike | None = None, *, layer: int = 0, row: int 
     Raises
     ------
     ImportError
-        Where matplotlib is not installed.
+        If matplotlib is not installed.
     TypeError, ValueError
-        Where the trace, a shape or the number of axes does not fit.
+        If the trace, a shape or the number of axes does not fit.
     IndexError
-        Where there is no such layer or row.
+        If there is no such layer or row.
 
     Examples
     --------

@@ -131,11 +131,11 @@ class Stream:
         Raises
         ------
         ValueError
-            Where a shape does not fit, or `out` cannot be written; the state is then unchanged.
+            If a shape does not fit, or `out` cannot be written; the state is then unchanged.
         TypeError
-            Where a dtype is not real, or that of `out` is not the net's.
+            If a dtype is not real, or that of `out` is not the net's.
         RuntimeError
-            Where another thread is in the middle of a step of this stream.
+            If another thread is in the middle of a step of this stream.
         """
         if self._scratch is not None:
             # None for whatever is not an everyday array, errors included.
@@ -175,11 +175,11 @@ class Stream:
         Raises
         ------
         ValueError
-            Where a shape does not fit, or `out` cannot be written; the state is then unchanged.
+            If a shape does not fit, or `out` cannot be written; the state is then unchanged.
         TypeError
-            Where a dtype is not real, or that of `out` is not the net's.
+            If a dtype is not real, or that of `out` is not the net's.
         RuntimeError
-            Where another thread is in the middle of a step of this stream.
+            If another thread is in the middle of a step of this stream.
 
         Examples
         --------
@@ -235,7 +235,7 @@ class Stream:
         Raises
         ------
         IndexError
-            Where there is no such row, or the stream is not one of a batch.
+            If there is no such row, or the stream is not one of a batch.
         """
         if rows is None:
             self._store(0)

@@ -102,10 +102,10 @@ def read_input(path: str | os.PathLike[str]) -> Recording:
     Raises
     ------
     FormatError
-        Where the file is no sound .npz file, has no features or none in them, has a thing under
+        If the file is no sound .npz file, has no features or none in them, has a thing under
         both of its names, or recorded outputs that are neither float32 nor float64.
     OSError
-        Where the file cannot be opened.
+        If the file cannot be opened.
 
     """
     arrays = read_arrays(path)
@@ -188,9 +188,9 @@ def make_case(
     Raises
     ------
     ValueError
-        Where a shape does not fit, or the net has another backend.
+        If a shape does not fit, or the net has another backend.
     TypeError
-        Where a dtype is not real.
+        If a dtype is not real.
 
     """
     if net.backend != "native":
