@@ -64,8 +64,7 @@ static int is_supported_avx2(void) { return 1; }
 #define WEIGHTS __m256i
 #define INPUT __m256i
 #define INTEGER_BYTES 2
-#define HAS_OFFSET 0
-#define INT_ZERO() _mm256_setzero_si256()
+#define INT_START(offsets) ((void)(offsets), _mm256_setzero_si256())
 #define LOAD_WEIGHTS(p) _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(p)))
 #define LOAD_INPUT(p) _mm256_broadcastq_epi64(_mm_loadl_epi64((const __m128i *)(p)))
 #define ADD_PRODUCTS(sums, input, weights)                                                                   \
@@ -115,14 +114,13 @@ static int is_supported_avxvnni(void) {
 #define WEIGHTS __m256i
 #define INPUT __m256i
 #define INTEGER_BYTES 1
-#define HAS_OFFSET 1
-#define INT_ZERO() _mm256_setzero_si256()
+#define INT_START(offsets) _mm256_loadu_si256((const __m256i *)(offsets))
 #define LOAD_WEIGHTS(p) _mm256_loadu_si256((const __m256i *)(p))
 #define LOAD_INPUT(p) _mm256_set1_epi32(four_integers(p))
 /* By assembly: GCC 12 stores each sum of an array to the stack after its intrinsic. */
 #define ADD_PRODUCTS(sums, input, weights)                                                                   \
     __asm__("%{vex%} vpdpbusd %2, %1, %0" : "+x"(sums) : "x"(input), "x"(weights))
-#define STORE_TOTALS(p, sums) _mm256_storeu_si256((__m256i *)(p), sums)
+#define VEC_FROM_SUMS(sums) _mm256_cvtepi32_ps(sums)
 #define STORE_INTEGERS(p, vec) store_unsigned(p, vec)
 
 static inline void store_unsigned(char *p, __m256 x) {

@@ -75,8 +75,7 @@ static inline __m256i unit_sums(__m512i pairs) {
 #define WEIGHTS __m512i
 #define INPUT __m512i
 #define INTEGER_BYTES 2
-#define HAS_OFFSET 0
-#define INT_ZERO() _mm512_setzero_si512()
+#define INT_START(offsets) ((void)(offsets), _mm512_setzero_si512())
 #define LOAD_WEIGHTS(p) _mm512_cvtepi8_epi16(_mm256_loadu_si256((const __m256i *)(p)))
 #define LOAD_INPUT(p) _mm512_broadcastq_epi64(_mm_loadl_epi64((const __m128i *)(p)))
 #define ADD_PRODUCTS(sums, input, weights)                                                                   \
@@ -123,14 +122,13 @@ static int is_supported_avx512vnni(void) {
 #define WEIGHTS __m512i
 #define INPUT __m512i
 #define INTEGER_BYTES 1
-#define HAS_OFFSET 1
-#define INT_ZERO() _mm512_setzero_si512()
+#define INT_START(offsets) _mm512_loadu_si512(offsets)
 #define LOAD_WEIGHTS(p) _mm512_loadu_si512(p)
 #define LOAD_INPUT(p) _mm512_set1_epi32(four_integers(p))
 /* By assembly: GCC 12 stores each sum of an array to the stack after its intrinsic. */
 #define ADD_PRODUCTS(sums, input, weights)                                                                   \
     __asm__("vpdpbusd %2, %1, %0" : "+v"(sums) : "v"(input), "v"(weights))
-#define STORE_TOTALS(p, sums) _mm512_storeu_si512(p, sums)
+#define VEC_FROM_SUMS(sums) _mm512_cvtepi32_ps(sums)
 #define STORE_INTEGERS(p, vec)                                                                               \
     _mm_storeu_si128((__m128i *)(p),                                                                         \
                      _mm_xor_si128(_mm512_cvtepi32_epi8(_mm512_cvtps_epi32(vec)), _mm_set1_epi8(-128)))

@@ -4,13 +4,15 @@
  *   LANES, VEC and VEC_SET1 VEC_LOAD VEC_STORE VEC_MUL VEC_FMA of float32, as in kernels_impl.h
  *   ROW_TILE, PANEL_TILE, INT8_TILES(TILE) naming every tile as TILE(rows, panels, units)
  *   PARTS: into how many parts of equal units a panel is cut, each with accumulators of its own
- *   INT, a vector of int32 sums; INT_ZERO() INT_LOAD(p)
+ *   INT, a vector of int32 sums, and INT_START(offsets): zeros or, where inputs are stored as unsigned integers,
+ *     128 more than they are, the offsets
  *   WEIGHTS, and LOAD_WEIGHTS(p): the integers of four k and the units of a part
  *   INPUT, and LOAD_INPUT(p): four integers of an input in all places
  *   ADD_PRODUCTS(sums, input, weights): the sums with the products of four k added, exactly
- *   STORE_TOTALS(p, sums): the sums of the units of a part, as int32
+ *   of one part VEC_FROM_SUMS(sums): as float32, rounded to the nearest; of more
+ *   STORE_TOTALS(p, sums): the sums of the units of a part, as int32, and
  *   VEC_FROM_INTEGERS(p): LANES of int32 as float32, rounded to the nearest
- *   INTEGER_BYTES of an input, and HAS_OFFSET: whether inputs are stored as unsigned, 128 more than they are
+ *   INTEGER_BYTES of an input
  *   VEC_LOAD_FIRST as in kernels_impl.h, MAGNITUDES, a vector of the bits of |x|, and
  *   NO_MAGNITUDE() LARGER_MAGNITUDES(m, vec) LARGEST_MAGNITUDE(m)
  *   STORE_INTEGERS(p, vec): the vector rounded to integers, as LOAD_INPUT takes them
@@ -28,66 +30,74 @@
 /* Vectors of sums in the largest tile. */
 #define INT8_VECTORS ((ROW_TILE > PANEL_TILE ? ROW_TILE : PANEL_TILE) * GATE_COUNT)
 
-/* totals (rows, panels, 4, LANES) = input . weights, as int32. */
-static LSTM_INLINE void INT8_NAME(totals)(const lstm_int8_tile *tile, const int rows, const int panels,
-                                          int32_t *totals) {
-    for (int part = 0; part < PARTS; part++) {
-        const int8_t *weights = tile->weights + part * (LANES / PARTS) * LSTM_INT8_GROUP;
-        const char *input = tile->input;
-        INT sums[INT8_VECTORS];
+/* sums (rows, panels, 4) = input . weights, of the units of one part. */
+static LSTM_INLINE void INT8_NAME(products)(const lstm_int8_tile *tile, const int rows, const int panels,
+                                            const int part, INT *sums) {
+    const int8_t *weights = tile->weights + part * (LANES / PARTS) * LSTM_INT8_GROUP;
+    const char *input = tile->input;
 #pragma GCC unroll 24
-        for (int v = 0; v < rows * panels * GATE_COUNT; v++) {
-            sums[v] = INT_ZERO();
+    for (int v = 0; v < rows * panels * GATE_COUNT; v++) {
+        sums[v] = INT_START(tile->offsets + v % (panels * GATE_COUNT) * LANES);
+    }
+    for (ptrdiff_t group = tile->groups; group > 0; group--) {
+        INPUT x[ROW_TILE];
+#pragma GCC unroll 6
+        for (int r = 0; r < rows; r++) {
+            x[r] = LOAD_INPUT(input + r * tile->input_row_stride);
         }
-        for (ptrdiff_t group = tile->groups; group > 0; group--) {
-            INPUT x[ROW_TILE];
-#pragma GCC unroll 6
-            for (int r = 0; r < rows; r++) {
-                x[r] = LOAD_INPUT(input + r * tile->input_row_stride);
-            }
 #pragma GCC unroll 4
-            for (int p = 0; p < panels; p++) {
+        for (int p = 0; p < panels; p++) {
 #pragma GCC unroll 4
-                for (int g = 0; g < GATE_COUNT; g++) {
-                    const WEIGHTS w =
-                        LOAD_WEIGHTS(weights + p * tile->weights_panel_stride + g * LANES * LSTM_INT8_GROUP);
+            for (int g = 0; g < GATE_COUNT; g++) {
+                const WEIGHTS w =
+                    LOAD_WEIGHTS(weights + p * tile->weights_panel_stride + g * LANES * LSTM_INT8_GROUP);
 #pragma GCC unroll 6
-                    for (int r = 0; r < rows; r++) {
-                        ADD_PRODUCTS(sums[(r * panels + p) * GATE_COUNT + g], x[r], w);
-                    }
+                for (int r = 0; r < rows; r++) {
+                    ADD_PRODUCTS(sums[(r * panels + p) * GATE_COUNT + g], x[r], w);
                 }
             }
-            input += LSTM_INT8_GROUP * INTEGER_BYTES;
-            weights += GATE_COUNT * LANES * LSTM_INT8_GROUP;
         }
-#pragma GCC unroll 24
-        for (int v = 0; v < rows * panels * GATE_COUNT; v++) {
-            STORE_TOTALS(totals + v * LANES + part * (LANES / PARTS), sums[v]);
-        }
+        input += LSTM_INT8_GROUP * INTEGER_BYTES;
+        weights += GATE_COUNT * LANES * LSTM_INT8_GROUP;
     }
 }
 
+/* tile->sums of row r and the vector v of (panels, 4) from a vector of integer sums. */
+static LSTM_INLINE void INT8_NAME(store_sums)(const lstm_int8_tile *tile, int r, int v, VEC total) {
+    const int p = v / GATE_COUNT;
+    const int g = v % GATE_COUNT;
+    const VEC input_scale = VEC_SET1(tile->input_scales[r * tile->input_scales_stride]);
+    const VEC scale = VEC_MUL(input_scale, VEC_LOAD(tile->scales + v * LANES));
+    const VEC start =
+        VEC_LOAD(tile->start + r * tile->start_row_stride + p * tile->start_panel_stride + g * LANES);
+    VEC_STORE(tile->sums + r * tile->sums_row_stride + p * tile->sums_panel_stride + g * LANES,
+              VEC_FMA(total, scale, start));
+}
+
 static LSTM_INLINE void INT8_NAME(gates)(const lstm_int8_tile *tile, const int rows, const int panels) {
+    const int vectors = panels * GATE_COUNT;
+    INT sums[INT8_VECTORS];
+#if PARTS == 1
+    INT8_NAME(products)(tile, rows, panels, 0, sums);
+#pragma GCC unroll 24
+    for (int v = 0; v < rows * vectors; v++) {
+        INT8_NAME(store_sums)(tile, v / vectors, v % vectors, VEC_FROM_SUMS(sums[v]));
+    }
+#else
     int32_t totals[INT8_VECTORS * LANES] __attribute__((aligned(64)));
-    INT8_NAME(totals)(tile, rows, panels, totals);
-    for (int r = 0; r < rows; r++) {
-        const VEC input_scale = VEC_SET1(tile->input_scales[r * tile->input_scales_stride]);
-        for (int v = 0; v < panels * GATE_COUNT; v++) {
-            const int p = v / GATE_COUNT;
-            const int g = v % GATE_COUNT;
-            int32_t *const total = totals + (r * panels * GATE_COUNT + v) * LANES;
-            if (HAS_OFFSET) {
-                for (int lane = 0; lane < LANES; lane++) {
-                    total[lane] += tile->offsets[v * LANES + lane];
-                }
-            }
-            const VEC scale = VEC_MUL(input_scale, VEC_LOAD(tile->scales + v * LANES));
-            const VEC start =
-                VEC_LOAD(tile->start + r * tile->start_row_stride + p * tile->start_panel_stride + g * LANES);
-            VEC_STORE(tile->sums + r * tile->sums_row_stride + p * tile->sums_panel_stride + g * LANES,
-                      VEC_FMA(VEC_FROM_INTEGERS(total), scale, start));
+    for (int part = 0; part < PARTS; part++) {
+        INT8_NAME(products)(tile, rows, panels, part, sums);
+#pragma GCC unroll 24
+        for (int v = 0; v < rows * vectors; v++) {
+            STORE_TOTALS(totals + v * LANES + part * (LANES / PARTS), sums[v]);
         }
     }
+    for (int r = 0; r < rows; r++) {
+        for (int v = 0; v < vectors; v++) {
+            INT8_NAME(store_sums)(tile, r, v, VEC_FROM_INTEGERS(totals + (r * vectors + v) * LANES));
+        }
+    }
+#endif
 }
 
 static void INT8_NAME(quantize)(const float *x, ptrdiff_t n, float least, char *integers, float *scale) {

@@ -5,12 +5,11 @@
 #define WEIGHTS plain_integers
 #define INPUT plain_integers
 #define INTEGER_BYTES 1
-#define HAS_OFFSET 0
 #define LOAD_WEIGHTS(p) (p)
 #define LOAD_INPUT(p) ((plain_integers)(p))
-#define INT_ZERO() ((plain_sums){{0}})
+#define INT_START(offsets) ((void)(offsets), (plain_sums){{0}})
 #define ADD_PRODUCTS(sums, input, weights) plain_add(&(sums), input, weights)
-#define STORE_TOTALS(p, sums) memcpy(p, (sums).lanes, sizeof(sums))
+#define VEC_FROM_SUMS(sums) VEC_FROM_INTEGERS((sums).lanes)
 
 typedef const int8_t *plain_integers;
 

@@ -6,13 +6,13 @@
 #undef INT8_TILES
 #undef PARTS
 #undef INT
-#undef INT_ZERO
+#undef INT_START
 #undef WEIGHTS
 #undef LOAD_WEIGHTS
 #undef INPUT
 #undef LOAD_INPUT
 #undef ADD_PRODUCTS
 #undef STORE_TOTALS
+#undef VEC_FROM_SUMS
 #undef INTEGER_BYTES
-#undef HAS_OFFSET
 #undef STORE_INTEGERS

@@ -39,7 +39,9 @@ static inline __attribute__((always_inline)) void gates_of_float16(const uint16_
 
 #define VEC_WIDEN_bfloat16(p, w) gates_of_bfloat16(p, w)
 #define VEC_WIDEN_float16(p, w) gates_of_float16(p, w)
-#define NARROW_TILES(TILE) TILE(1, 8) TILE(2, 16) TILE(3, 24)
+/* More rows are widened first: 16 registers have no place for what is widened beside 12 sums. */
+#define NARROW_TILES(TILE) TILE(1, 1, 8) TILE(1, 2, 16) TILE(1, 3, 24)
+#define NARROW_STEPS(TILE) TILE(1, 8) TILE(2, 16) TILE(3, 24)
 
 /* 3 rows x 1 panel or 1 row x 3 panels: 12 accumulators, the inputs and a weight in 16 registers. */
 #define ROW_TILE 3

@@ -65,7 +65,8 @@ static inline __attribute__((always_inline)) void gates_of_float16(const uint16_
 
 #define VEC_WIDEN_bfloat16(p, w) gates_of_bfloat16(p, w)
 #define VEC_WIDEN_float16(p, w) gates_of_float16(p, w)
-#define NARROW_TILES(TILE) TILE(1, 16) TILE(2, 32)
+#define NARROW_TILES(TILE) LSTM_TILES(TILE)
+#define NARROW_STEPS(TILE) TILE(1, 16) TILE(2, 32)
 
 /* 6 rows x 1 panel: 24 accumulators, 6 inputs and a weight in 32 registers.
  * 1 row x 2 panels: 8 accumulators cover the latency of FMA; with 4 panels a time step of H = 64 took 13 %

@@ -1,4 +1,4 @@
-/* Tiles of one row whose weights are kept in 16 bits, and such weights widened for tiles of more rows.
+/* Tiles whose weights are kept in 16 bits, and such weights widened where an ISA has no tile of more rows.
  *
  * NARROW is the format, bfloat16 or float16; the sums are those of float32 weights, in the same order.  Included by
  * kernels_impl.h for each format of float32.
@@ -26,45 +26,57 @@ static void NARROW_NAME(widen)(const void *weights, ptrdiff_t depth, float *wide
 }
 
 #ifdef NARROW_TILES
-/* As accumulate in kernels_impl.h of one row. */
-static LSTM_INLINE void NARROW_NAME(accumulate)(const TILE_ARGUMENTS *tile, const int panels, REAL *sums,
+/* As accumulate in kernels_impl.h, with the weights of a k widened in registers. */
+static LSTM_INLINE void NARROW_NAME(accumulate)(const TILE_ARGUMENTS *tile, const int rows, const int panels,
+                                                REAL *sums, ptrdiff_t sums_row_stride,
                                                 ptrdiff_t sums_panel_stride, ptrdiff_t sum_block) {
     const REAL *const input = tile->input;
     const uint16_t *const weights = (const uint16_t *)(const void *)tile->weights;
     const ptrdiff_t weights_panel_stride = 2 * tile->weights_panel_stride;
     const REAL *running = tile->start;
+    ptrdiff_t running_row_stride = tile->start_row_stride;
     ptrdiff_t running_panel_stride = tile->start_panel_stride;
     ptrdiff_t block = 0;
     do {
         const ptrdiff_t left = tile->depth - block;
         const ptrdiff_t end = block + (left < sum_block ? left : sum_block);
-        VEC partial[PANEL_TILE * GATE_COUNT];
-#pragma GCC unroll 12
-        for (int v = 0; v < panels * GATE_COUNT; v++) {
+        VEC partial[TILE_VECTORS];
+#pragma GCC unroll 24
+        for (int v = 0; v < rows * panels * GATE_COUNT; v++) {
             partial[v] = VEC_ZERO();
         }
         for (ptrdiff_t k = block; k < end; k++) {
-            const VEC x = VEC_SET1(input[k]);
+            VEC x[ROW_TILE];
+#pragma GCC unroll 6
+            for (int r = 0; r < rows; r++) {
+                x[r] = VEC_SET1(input[r * tile->input_row_stride + k]);
+            }
 #pragma GCC unroll 4
             for (int p = 0; p < panels; p++) {
                 VEC w[GATE_COUNT];
                 WIDEN_GATES(weights + p * weights_panel_stride + k * GATE_COUNT * LANES, w);
 #pragma GCC unroll 4
                 for (int g = 0; g < GATE_COUNT; g++) {
-                    partial[p * GATE_COUNT + g] = VEC_FMA(x, w[g], partial[p * GATE_COUNT + g]);
+#pragma GCC unroll 6
+                    for (int r = 0; r < rows; r++) {
+                        const int v = (r * panels + p) * GATE_COUNT + g;
+                        partial[v] = VEC_FMA(x[r], w[g], partial[v]);
+                    }
                 }
             }
         }
-#pragma GCC unroll 4
-        for (int p = 0; p < panels; p++) {
-#pragma GCC unroll 4
-            for (int g = 0; g < GATE_COUNT; g++) {
-                const VEC before = VEC_LOAD(running + p * running_panel_stride + g * LANES);
-                VEC_STORE(sums + p * sums_panel_stride + g * LANES,
-                          VEC_ADD(before, partial[p * GATE_COUNT + g]));
-            }
+#pragma GCC unroll 24
+        for (int v = 0; v < rows * panels * GATE_COUNT; v++) {
+            const int r = v / (panels * GATE_COUNT);
+            const int p = v / GATE_COUNT % panels;
+            const int g = v % GATE_COUNT;
+            const VEC before =
+                VEC_LOAD(running + r * running_row_stride + p * running_panel_stride + g * LANES);
+            VEC_STORE(sums + r * sums_row_stride + p * sums_panel_stride + g * LANES,
+                      VEC_ADD(before, partial[v]));
         }
         running = sums;
+        running_row_stride = sums_row_stride;
         running_panel_stride = sums_panel_stride;
         block = end;
     } while (block < tile->depth);
@@ -74,7 +86,7 @@ static LSTM_INLINE void NARROW_NAME(step)(TILE_ARGUMENTS *tile, const int panels
     REAL sums[PANEL_TILE * GATE_COUNT * LANES] __attribute__((aligned(64)));
     tile->sums = sums;
     for (ptrdiff_t left = tile->steps - 1;; left--) {
-        NARROW_NAME(accumulate)(tile, panels, sums, GATE_COUNT * LANES, tile->sum_block);
+        NARROW_NAME(accumulate)(tile, 1, panels, sums, 0, GATE_COUNT * LANES, tile->sum_block);
         LSTM_MAP(DTYPE, update, ISA)(tile, 1, panels);
         if (left == 0) {
             return;
@@ -83,28 +95,33 @@ static LSTM_INLINE void NARROW_NAME(step)(TILE_ARGUMENTS *tile, const int panels
     }
 }
 
-#define DEFINE_NARROW_TILE(PANELS, UNITS)                                                                    \
-    static void NARROW_KERNEL(NARROW, gates, 1x##UNITS, ISA)(TILE_ARGUMENTS * tile) {                        \
-        NARROW_NAME(accumulate)(tile, PANELS, tile->sums, tile->sums_panel_stride, LSTM_SUM_BLOCK);          \
-    }                                                                                                        \
+#define DEFINE_NARROW_GATES(ROWS, PANELS, UNITS)                                                             \
+    static void NARROW_KERNEL(NARROW, gates, ROWS##x##UNITS, ISA)(TILE_ARGUMENTS * tile) {                   \
+        NARROW_NAME(accumulate)                                                                              \
+        (tile, ROWS, PANELS, tile->sums, tile->sums_row_stride, tile->sums_panel_stride, tile->sum_block);   \
+    }
+#define DEFINE_NARROW_STEP(PANELS, UNITS)                                                                    \
     static void NARROW_KERNEL(NARROW, step, 1x##UNITS, ISA)(TILE_ARGUMENTS * tile) {                         \
         NARROW_NAME(step)(tile, PANELS);                                                                     \
     }
-NARROW_TILES(DEFINE_NARROW_TILE)
-#undef DEFINE_NARROW_TILE
+NARROW_TILES(DEFINE_NARROW_GATES)
+NARROW_STEPS(DEFINE_NARROW_STEP)
+#undef DEFINE_NARROW_GATES
+#undef DEFINE_NARROW_STEP
 #endif
 
-#define NARROW_GATES(PANELS, UNITS) [PANELS] = NARROW_KERNEL(NARROW, gates, 1x##UNITS, ISA),
-#define NARROW_STEP(PANELS, UNITS) [PANELS] = NARROW_KERNEL(NARROW, step, 1x##UNITS, ISA),
+#define NARROW_GATES_ENTRY(ROWS, PANELS, UNITS)                                                              \
+    [ROWS][PANELS] = NARROW_KERNEL(NARROW, gates, ROWS##x##UNITS, ISA),
+#define NARROW_STEP_ENTRY(PANELS, UNITS) [PANELS] = NARROW_KERNEL(NARROW, step, 1x##UNITS, ISA),
 static const lstm_narrow_kernels NARROW_NAME(kernels) = {
     .widen = NARROW_NAME(widen),
 #ifdef NARROW_TILES
-    .gates = {NARROW_TILES(NARROW_GATES)},
-    .step = {NARROW_TILES(NARROW_STEP)},
+    .gates = {NARROW_TILES(NARROW_GATES_ENTRY)},
+    .step = {NARROW_STEPS(NARROW_STEP_ENTRY)},
 #endif
 };
-#undef NARROW_GATES
-#undef NARROW_STEP
+#undef NARROW_GATES_ENTRY
+#undef NARROW_STEP_ENTRY
 #undef NARROW_NAME_
 #undef NARROW_JOIN
 #undef NARROW_NAME

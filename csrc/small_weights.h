@@ -19,9 +19,10 @@ enum { LSTM_FULL, LSTM_BFLOAT16, LSTM_FLOAT16, LSTM_INT8 };
 struct lstm_narrow_kernels {
     /* wide (depth, 4, LANES) = so many k of a panel of packed weights, exactly */
     void (*widen)(const void *weights, ptrdiff_t depth, float *wide);
-    /* Tiles of one row whose weights are packed, by panels; all NULL where they are widened first. */
-    lstm_f32_tile_kernel gates[LSTM_MAX_PANELS + 1];
-    lstm_f32_tile_kernel step[LSTM_MAX_PANELS + 1];
+    /* Tiles whose weights are packed, in blocks of tile->sum_block: of one row or of all rows, or none; where
+     * there are none, weights are widened first. */
+    lstm_f32_tile_kernel gates[LSTM_MAX_ROWS + 1][LSTM_MAX_PANELS + 1];
+    lstm_f32_tile_kernel step[LSTM_MAX_PANELS + 1]; /* of one row, by panels */
 };
 
 /* k of a group of int8 weights, which one product takes. */

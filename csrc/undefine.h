@@ -66,3 +66,7 @@
 #undef VEC_FROM_QUARTER_2
 #undef VEC_FROM_QUARTER_3
 #undef TAIL_SIZES
+#undef NARROW_TILES
+#undef NARROW_STEPS
+#undef VEC_WIDEN_bfloat16
+#undef VEC_WIDEN_float16

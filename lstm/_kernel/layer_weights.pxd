@@ -179,7 +179,7 @@ cdef inline void set_sizes(
     cdef ptrdiff_t fitting = TILE_BYTES // (GATE_COUNT * vector_bytes * weights.state_size)
     weights.panels = (weights.hidden_size + lanes - 1) // lanes
     weights.row_panels = min(panel_tile, max(needed, fitting))
-    if weights.narrow is not NULL and weights.narrow.gates[1] is NULL:
+    if weights.narrow is not NULL and weights.narrow.gates[1][1] is NULL:
         weights.row_panels = 1  # one panel at a time is widened
     weights.state_width = weights.panels * lanes
     weights.projection_panels = 0

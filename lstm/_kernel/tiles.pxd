@@ -48,8 +48,13 @@ cdef inline ptrdiff_t prefetch_part(Pass *layer, ptrdiff_t row) noexcept nogil:
 
 cdef inline bint widens(Pass *layer, ptrdiff_t rows) noexcept nogil:
     """Whether weights of 16 bits are widened for a product of so many rows; else its tiles read them."""
-    layer.reads_packed = layer.narrow is not NULL and rows == 1 and layer.narrow.gates[1] is not NULL
-    return layer.narrow is not NULL and not layer.reads_packed
+    if layer.narrow is NULL:
+        return False
+    # Only tiles of one row do several steps.
+    layer.reads_packed = layer.narrow.gates[1][1] is not NULL and (
+        rows == 1 or layer.narrow.gates[2][1] is not NULL and layer.tile.steps == 1
+    )
+    return not layer.reads_packed
 
 
 cdef inline void widen_weights(Pass *layer) noexcept nogil:
@@ -63,7 +68,8 @@ cdef inline void gates_tile(Pass *layer, ptrdiff_t rows, ptrdiff_t panels) noexc
     """The tile's sums."""
     if Pass is lstm_f32_pass:
         if layer.reads_packed:
-            layer.narrow.gates[panels](&layer.tile)
+            layer.tile.sum_block = LSTM_SUM_BLOCK
+            layer.narrow.gates[rows][panels](&layer.tile)
             return
     layer.kernels.gates[rows][panels](&layer.tile)
 
@@ -71,8 +77,12 @@ cdef inline void gates_tile(Pass *layer, ptrdiff_t rows, ptrdiff_t panels) noexc
 cdef inline void step_tile(Pass *layer, ptrdiff_t rows, ptrdiff_t panels) noexcept nogil:
     """The tile's sums, then its cell update."""
     if Pass is lstm_f32_pass:
-        if layer.reads_packed:
+        if layer.reads_packed and layer.batch == 1:
             layer.narrow.step[panels](&layer.tile)
+            return
+        if layer.reads_packed:
+            layer.narrow.gates[rows][panels](&layer.tile)
+            layer.kernels.update(&layer.tile, rows, panels)
             return
     layer.kernels.step[rows][panels](&layer.tile)
 

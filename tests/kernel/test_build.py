@@ -85,7 +85,9 @@ def test_extension_depends_on_every_file(source: Path) -> None:
     native = files(source, "csrc")
     assert set(sources) == {"lstm/_kernel/kernel.pyx"} | {name for name in native if name.endswith(".c")}
     headers = {name for name in native if name.endswith(".h")}
-    assert set(depends) == headers | {name for name in files(source, "lstm") if name.endswith((".pxd", ".pxi"))}
+    assert set(depends) == headers | {
+        name for name in files(source, "lstm") if name.endswith((".pxd", ".pxi"))
+    }
 
 
 def test_import_without_a_build(source: Path) -> None:

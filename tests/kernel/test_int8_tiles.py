@@ -73,9 +73,9 @@ class Tile:
         rng = np.random.default_rng([rows, panels, depth])
         lanes, groups = _kernel.lanes(isa, "float32"), -(-depth // 4)
         self.x = rng.standard_normal((rows, depth)).astype(np.float32)
-        values = rng.integers(-127, 128, (panels, groups * 4, len(GATES), lanes)).astype(np.int8)
+        values = rng.integers(-128, 128, (panels, groups * 4, len(GATES), lanes)).astype(np.int8)
         values[:, depth:] = 0
-        values[0, :depth, 0, 0] = -127
+        values[0, :depth, 0, 0] = -128
         self.x[0] = np.where(rng.random(depth) < 0.9, -self.x.max(), self.x[0])
         split = values.reshape(panels, groups, 4, len(GATES), lanes)
         self.weights = np.ascontiguousarray(split.transpose(0, 1, 3, 4, 2))
@@ -135,8 +135,8 @@ def test_largest_sums(isa: str, name: str) -> None:
     """The deepest sums of the largest integers of either sign: nothing saturates, nothing overflows."""
     lanes = _kernel.lanes(isa, "float32")
     weights = np.full((1, MOST_DEPTH // 4, 4, lanes, 4), 127, np.int8)
-    weights[:, :, 1] = -127
-    weights[:, :, 2, :, ::2] = -127
+    weights[:, :, 1] = -128  # integers from elsewhere may be this
+    weights[:, :, 2, :, :2] = -127
     ones = np.ones((1, 4, lanes), np.float32)
     offsets = (-128 * weights.sum(axis=(1, 4), dtype=np.int64)).astype(np.int32)
     for sign in (1, -1):
@@ -144,8 +144,9 @@ def test_largest_sums(isa: str, name: str) -> None:
         sums = np.zeros((1, 1, 4, lanes), np.float32)
         scale = np.ones(1, np.float32)
         _kernel.int8_tile((integers[np.newaxis], scale, weights, ones, offsets, sums), sums, isa, name)
-        largest = np.float32(sign * 127 * 127 * MOST_DEPTH)
-        assert_same_bits(sums[0, 0, :, 0], np.array([largest, -largest, 0, largest], np.float32))
+        expected = [127 * 127, -128 * 127, 0, 127 * 127]
+        exact = np.array(expected, np.float32) * np.float32(sign * MOST_DEPTH) + np.float32(0)
+        assert_same_bits(sums[0, 0, :, 0], exact)
 
 
 @for_each_set
