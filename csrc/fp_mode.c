@@ -24,7 +24,7 @@ uint64_t lstm_fp_default(void) {
 
 void lstm_fp_leave(uint64_t found) { _mm_setcsr((unsigned)found & MXCSR_BITS); }
 
-#elif defined(__aarch64__)
+#elif LSTM_ARM64
 
 /* FPCR: flush to zero (bit 24), all else zero: round to nearest, no traps.  FPSR holds the flags. */
 static const uint64_t KERNEL_FPCR = (uint64_t)1 << 24;

@@ -12,6 +12,9 @@ const lstm_isa *lstm_isa_at(int index) {
         &lstm_isa_avx2,
         &lstm_isa_avx512,
 #endif
+#if LSTM_ARM64
+        &lstm_isa_neon,
+#endif
     };
     return index >= 0 && index < LSTM_ISA_COUNT ? isas[index] : NULL;
 }

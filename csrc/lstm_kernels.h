@@ -39,6 +39,11 @@
 #else
 #define LSTM_X86 0
 #endif
+#ifdef __aarch64__
+#define LSTM_ARM64 1
+#else
+#define LSTM_ARM64 0
+#endif
 
 /* The four gates of a panel, in PyTorch's order; GATES in lstm/core/ is the same order. */
 enum { GATE_I, GATE_F, GATE_G, GATE_O, GATE_COUNT };
@@ -64,8 +69,8 @@ enum {
 #define LSTM_ROWS_3(TILE, vectors, columns)                                                                  \
     TILE(1, vectors, columns) TILE(2, vectors, columns) TILE(3, vectors, columns)
 #define LSTM_ROWS_4(TILE, vectors, columns) LSTM_ROWS_3(TILE, vectors, columns) TILE(4, vectors, columns)
-#define LSTM_ROWS_6(TILE, vectors, columns)                                                                  \
-    LSTM_ROWS_4(TILE, vectors, columns) TILE(5, vectors, columns) TILE(6, vectors, columns)
+#define LSTM_ROWS_5(TILE, vectors, columns) LSTM_ROWS_4(TILE, vectors, columns) TILE(5, vectors, columns)
+#define LSTM_ROWS_6(TILE, vectors, columns) LSTM_ROWS_5(TILE, vectors, columns) TILE(6, vectors, columns)
 #define LSTM_ROWS_8(TILE, vectors, columns)                                                                  \
     LSTM_ROWS_6(TILE, vectors, columns) TILE(7, vectors, columns) TILE(8, vectors, columns)
 #define LSTM_ROWS_12(TILE, vectors, columns)                                                                 \
@@ -421,9 +426,10 @@ typedef struct {
 extern const lstm_isa lstm_isa_generic;
 extern const lstm_isa lstm_isa_avx2;
 extern const lstm_isa lstm_isa_avx512;
+extern const lstm_isa lstm_isa_neon;
 
 /* The ISAs of this build, slowest first. */
-enum { LSTM_ISA_COUNT = LSTM_X86 ? 3 : 1 };
+enum { LSTM_ISA_COUNT = 1 + (LSTM_X86 ? 2 : LSTM_ARM64) };
 const lstm_isa *lstm_isa_at(int index);
 
 #if LSTM_X86

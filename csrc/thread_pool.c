@@ -174,7 +174,7 @@ int lstm_signpost_waiting(const lstm_signpost *post) {
 static void rest(void) {
 #if LSTM_X86
     __builtin_ia32_pause();
-#elif defined(__aarch64__)
+#elif LSTM_ARM64
     __asm__ volatile("yield");
 #endif
 }

@@ -145,7 +145,7 @@ def test_every_source_compiles_with_all_isas(cpu: str, system: str, tmp_path: Pa
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
     names = (tmp_path / "isas.o").read_bytes()
-    expected = {"x86_64": (b"lstm_isa_avx2", b"lstm_isa_avx512"), "aarch64": ()}[cpu]
+    expected = {"x86_64": (b"lstm_isa_avx2", b"lstm_isa_avx512"), "aarch64": (b"lstm_isa_neon",)}[cpu]
     for isa in (b"lstm_isa_generic", *expected):
         assert isa in names
     if "windows" in system:
