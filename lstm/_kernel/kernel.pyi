@@ -81,11 +81,14 @@ def everyday_sequence(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None: ...
 
 @final
+class Edition:
+    def advance(self) -> None: ...
+
+@final
 class StepScratch:
-    def __new__(cls) -> StepScratch: ...
+    def __new__(cls, net: object) -> StepScratch: ...
     def step(
         self,
-        cells: object,
         x: object,
         h: np.ndarray,
         C: np.ndarray,
@@ -94,7 +97,6 @@ class StepScratch:
     ) -> np.ndarray | None: ...
     def run(
         self,
-        cells: object,
         X: object,
         h: np.ndarray,
         C: np.ndarray,

@@ -1,4 +1,5 @@
 # cython: language_level=3, boundscheck=False, cdivision=True, initializedcheck=False, autotestdict=False
+# cython: freethreading_compatible=True
 """The native LSTM as Python sees it; the work is done by the parts next to this file, over csrc/.
 
     forward_sequence, everyday_…     this file            one layer and direction, or one step of several
@@ -57,6 +58,12 @@ from .thread_pool cimport lstm_pool_is_wish, lstm_pool_release, lstm_pool_set_gr
 cdef extern from "scratch.h" nogil:
     int lstm_scratch_setup()
     size_t lstm_scratch_release()
+
+
+cdef extern from "edition.h" nogil:
+    ctypedef long lstm_edition
+    long lstm_edition_read(const lstm_edition *edition)
+    void lstm_edition_advance(lstm_edition *edition)
 
 
 cnp.import_array()
@@ -367,15 +374,39 @@ def everyday_sequence(cells, X, h0, C0, out, bint reverse):
 
 
 @cython.final
+@cython.auto_pickle(False)
+cdef class Edition:
+    """Which weights a net has, the first ones or later ones, for its streams.
+
+    They look at it before every step. Without a GIL the net itself, or the tuple of its cells, would be
+    counted up and down by the threads of all of its streams, each of which waits for the others' caches.
+    """
+    cdef lstm_edition number
+
+    def advance(self):
+        """To be called once other weights are in place."""
+        lstm_edition_advance(&self.number)
+
+
+@cython.final
 cdef class StepScratch:
-    """The memory of a `Stream` of B rows, and the guard that lets one thread at a time work on it."""
+    """The memory of a `Stream` of B rows of a net, and the guard that lets one thread at a time work on it.
+
+    `net` has `cells`, its weights, and `edition`, an `Edition` of them.
+    """
     cdef StreamMemory memory
     cdef lstm_guard guard
+    cdef object net
+    cdef Edition edition
+    cdef long number  # of the edition that the stack is of
     cdef object cells
 
-    def __cinit__(self):
+    def __cinit__(self, net):
         self.memory.input = NULL
         self.guard = 0
+        self.net = net
+        self.edition = net.edition
+        self.number = -1
 
     def __dealloc__(self):
         free(self.memory.input)
@@ -383,17 +414,17 @@ cdef class StepScratch:
     def __reduce__(self):
         raise TypeError("the scratch memory of a stream cannot be pickled")
 
-    cdef bint use(self, cells) noexcept:
-        """Compute with these layers; False if they are no stack of one direction."""
-        if cells is self.cells:
-            return True
-        self.cells = None
-        self.memory.rows = 0
-        if stack_of(cells, &self.memory.stack):
-            self.cells = cells
+    cdef bint is_ready(self) except -1:
+        """Whether the net's weights of now are a stack of one direction, to compute with."""
+        cdef long number = lstm_edition_read(&self.edition.number)
+        if number != self.number:
+            cells = self.net.cells
+            self.memory.rows = 0
+            self.cells = cells if stack_of(cells, &self.memory.stack) else None
+            self.number = number
         return self.cells is not None
 
-    def step(self, cells, x, h, C, out, bint single):
+    def step(self, x, h, C, out, bint single):
         """x (B, I), h (L, B, O) and C (L, B, H) in and out, out (B, O) or None: out, or a new one.
 
         `single` takes x (I,) and gives out (O,) instead, for B = 1. x may be a contiguous array of any real
@@ -402,11 +433,11 @@ cdef class StepScratch:
         """
         self.enter()
         try:
-            return stream_step(&self.memory, x, h, C, out, single) if self.use(cells) else None
+            return stream_step(&self.memory, x, h, C, out, single) if self.is_ready() else None
         finally:
             lstm_guard_leave(&self.guard)
 
-    def run(self, cells, X, h, C, out, bint single):
+    def run(self, X, h, C, out, bint single):
         """X (B, T, I), h (L, B, O) and C (L, B, H) in and out, out (B, T, O) or None: out, or a new one.
 
         `single` takes X (T, I) and gives out (T, O) instead, for B = 1; where I is 1, X may lack it. X is of
@@ -414,7 +445,7 @@ cdef class StepScratch:
         """
         self.enter()
         try:
-            return stream_run(&self.memory, X, h, C, out, single) if self.use(cells) else None
+            return stream_run(&self.memory, X, h, C, out, single) if self.is_ready() else None
         finally:
             lstm_guard_leave(&self.guard)
 

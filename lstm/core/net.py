@@ -14,6 +14,7 @@ from typing import Any, Self
 import numpy as np
 
 from .. import _kernel
+from .._kernel import Edition
 from . import dropout, ragged, recording, sequence
 from .architecture import Architecture
 from .checks import cast
@@ -70,11 +71,12 @@ class Net:
         the weights it started with, and copies of a net share them.
     """
 
-    __slots__ = ("__weakref__", "architecture", "cells", "dtype", "isa", "precision")
+    __slots__ = ("__weakref__", "architecture", "cells", "dtype", "edition", "isa", "precision")
 
     architecture: Architecture
     cells: sequence.Cells
     dtype: np.dtype[Any]
+    edition: Edition
     isa: str | None
     precision: str | None
 
@@ -85,6 +87,7 @@ class Net:
         self.dtype = parts.dtype
         self.precision = check_precision(parts.precision, parts.dtype)
         check_depths(self.precision, self.architecture)
+        self.edition = Edition()
         self.isa = _kernel.DEFAULT_ISA if backend == "native" else None
         self.take(parts.weights)
 
@@ -110,6 +113,7 @@ class Net:
         cells = interruptible(stored, sum(one.nbytes for one in weights))
         with _setting_weights:
             self.cells = cells
+            self.edition.advance()
 
     def _stored(
         self, cell: int, weights: AnyWeights, kept: Int8Matrices | None = None
@@ -139,6 +143,7 @@ class Net:
 
             cells[cell] = interruptible(changed, _size(cells[cell]))
             self.cells = tuple(cells)
+            self.edition.advance()
 
     def cell_weights(self, cell: int) -> Weights:
         """One layer and direction's weights as NumPy arrays; to be read only."""
@@ -232,6 +237,7 @@ class Net:
         net = type(self).__new__(type(self))
         net.architecture, net.dtype, net.isa, net.cells = self.architecture, self.dtype, self.isa, self.cells
         net.precision = self.precision
+        net.edition = Edition()
         return net
 
     def quantized(self, precision: str | None) -> Net:
