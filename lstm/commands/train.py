@@ -12,6 +12,7 @@ from .common import (
     UnusableError,
     add_command,
     add_json,
+    add_threads,
     check_outputs,
     positive_integer,
     read,
@@ -96,6 +97,7 @@ def add(commands: Any) -> Parser:
     group.add_argument("--dtype", choices=("float32", "float64"), help="of the net (default: float32)")
     group.add_argument("--bidirectional", action="store_true", default=None, help="both directions")
     group.add_argument("--every-step", action="store_true", default=None, help="y is of every step")
+    add_threads(parser)
     add_json(parser)
     parser.set_defaults(run=run)
     return parser

@@ -96,6 +96,25 @@ def test_stopped_and_resumed(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     check_refusal(*run(capsys, *start, "6", "--resume", checkpoint, "--hidden", "9"), ["--hidden", "its own"])
 
 
+def test_threads_change_speed_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fit, seen = Trainer.fit, []
+
+    def spied(self: Trainer, *arguments: Any, **options: Any) -> Trainer:
+        seen.append(lstm.get_num_threads())
+        return fit(self, *arguments, **options)
+
+    monkeypatch.setattr(Trainer, "fit", spied)
+    before, path = lstm.get_num_threads(), data(tmp_path)
+    for count in (1, 3):
+        words = ("-o", tmp_path / f"{count}.npz", "--epochs", "2", "--threads", count, *SMALL)
+        assert run(capsys, "train", path, *words)[0] == 0
+    assert (tmp_path / "1.npz").read_bytes() == (tmp_path / "3.npz").read_bytes()
+    assert seen == [1, 3]
+    assert lstm.get_num_threads() == before
+
+
 def test_ctrl_c_writes_the_best(tmp_path: Path) -> None:
     path, checkpoint = data(tmp_path), tmp_path / "run.npz"
     words = ["train", path, "-o", "net.npz", "--epochs", "1000000", "--checkpoint", checkpoint, *SMALL]
