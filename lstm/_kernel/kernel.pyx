@@ -28,6 +28,7 @@ import numpy
 from .backward_teams cimport BackwardTask, run_backward_calls, set_backward_task
 from .blocks cimport MOST_AXES, array_in_block, lstm_blocks_release, lstm_blocks_setup
 from .call cimport check_call
+from .heads cimport products_typed
 from .int8_sets cimport int8_limits, int8_set
 from .isas cimport default_isa, isa_names, tile_limits_of
 from .layer_weights cimport (
@@ -352,6 +353,14 @@ def merge_directions(outputs, backward, merge):
         merge_typed[double](outputs, backward, kind)
     else:
         merge_typed[float](outputs, backward, kind)
+
+
+def add_products(input, weights, sums, isa=DEFAULT_ISA):
+    """sums (n, m) += input (R, n, k) . weights (R, k, w), one r after the other; w >= m is whole vectors."""
+    if sums.dtype == "float64":
+        products_typed[double](input, weights, sums, isa_index(isa))
+    else:
+        products_typed[float](input, weights, sums, isa_index(isa))
 
 
 def everyday_step(cells, x, h_prev, C_prev):

@@ -136,7 +136,7 @@ def forecast(model: Any, series: ArrayLike, steps: int) -> np.ndarray:
     each = head.outputs // features
     result = np.empty((-(-steps // each) * each, features), net.dtype)
     for start in range(0, len(result), each):
-        result[start : start + each] = (h @ head.weight.T + head.bias).reshape(each, features)
+        result[start : start + each] = head.forward(h[np.newaxis]).reshape(each, features)
         if start + each < steps:
             h = stream.run(result[start : start + each])[-1]
     result = result[:steps]

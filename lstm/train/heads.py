@@ -10,9 +10,22 @@ from typing import Any
 
 import numpy as np
 
+from .. import _kernel
 from ..core.checks import exact_array, generator, positive_size
 from ..model import LSTM
 from ..tape import Tape
+
+LANES = {np.dtype(name): _kernel.lanes(_kernel.DEFAULT_ISA, name) for name in ("float32", "float64")}
+
+
+def _whole_vectors(array: np.ndarray) -> np.ndarray:
+    """(R, k, w) -> the same, or a copy with w rounded up to whole vectors: what products read."""
+    lanes, width = LANES[array.dtype], array.shape[-1]
+    if width % lanes == 0:
+        return np.ascontiguousarray(array)
+    padded = np.zeros((*array.shape[:-1], -(-width // lanes) * lanes), array.dtype)
+    padded[..., :width] = array
+    return padded
 
 
 class LinearHead:
@@ -90,13 +103,12 @@ class LinearHead:
         return np.asarray((last[0] + last[1]) * last.dtype.type(0.5 if self._merge == "mean" else 1))
 
     def forward(self, features: np.ndarray) -> np.ndarray:
-        """(B, T, K) -> (B, T, P), or (B, K) -> (B, P).
-
-        Each row is a product of its own: its bits do not depend on the others.
-        """
-        if self.every_step:
-            return np.asarray(features @ self.weight.T + self.bias)
-        return np.asarray((features[..., np.newaxis, :] @ self.weight.T)[..., 0, :] + self.bias)
+        """(B, T, K) -> (B, T, P), or (B, K) -> (B, P); the bits of a row do not depend on the others."""
+        rows = features.reshape(1, -1, features.shape[-1])
+        sums = np.empty((rows.shape[1], self.outputs), self.bias.dtype)
+        sums[...] = self.bias
+        _kernel.add_products(rows, _whole_vectors(self.weight.T[np.newaxis]), sums)
+        return sums.reshape(*features.shape[:-1], self.outputs)
 
     def backward(
         self,
@@ -112,21 +124,23 @@ class LinearHead:
         features, derivative : numpy.ndarray
             (B, T, K) and (B, T, P), or (B, K) and (B, P); a single sequence has no B.
         weight_gradient, bias_gradient : numpy.ndarray
-            (P, K) and (P,), to which those of the head's weights are added, row after row.
+            (P, K) and (P,), contiguous: those of the head's weights are added to them, row after row.
 
         Returns
         -------
         numpy.ndarray
             (B, T, K) or (B, K).
         """
-        width, outputs = features.shape[-1], derivative.shape[-1]
         time = features.shape[-2] if self.every_step else 1
-        rows = derivative.reshape(-1, time, outputs)
-        products = rows.transpose(0, 2, 1) @ features.reshape(-1, time, width)
-        for product, row in zip(products, rows.sum(axis=1), strict=True):
-            weight_gradient += product
-            bias_gradient += row
-        return np.asarray((rows @ self.weight).reshape(features.shape))
+        rows = derivative.astype(self.weight.dtype, copy=False).reshape(-1, time, self.outputs)
+        seen = _whole_vectors(features.reshape(-1, time, features.shape[-1]))
+        _kernel.add_products(rows.transpose(0, 2, 1), seen, weight_gradient)
+        ones = np.broadcast_to(np.ones(1, rows.dtype), (len(rows), 1, time))
+        _kernel.add_products(ones, _whole_vectors(rows), bias_gradient[np.newaxis])
+        d_features = np.zeros((len(rows) * time, features.shape[-1]), rows.dtype)
+        weights = _whole_vectors(self.weight[np.newaxis])
+        _kernel.add_products(rows.reshape(1, -1, self.outputs), weights, d_features)
+        return d_features.reshape(features.shape)
 
     def starts(self, tape: Tape, d_features: np.ndarray) -> dict[str, Any]:
         """What `Tape.backward` starts from, as its arguments: ``dY`` or ``dh_n``.
