@@ -73,6 +73,17 @@ def forward_sequences(calls: list[tuple[object, ...]], is_chain: bool = ...) -> 
 def backward_sequences(calls: list[tuple[object, ...]]) -> None: ...
 def shares(cells: object, rows: int, time: int, is_chain: bool) -> bool: ...
 def merge_directions(outputs: np.ndarray, backward: np.ndarray, merge: str) -> None: ...
+def adam(
+    values: np.ndarray,
+    gradient: np.ndarray,
+    moments: np.ndarray,
+    keep: float,
+    beta1_rest: float,
+    beta2_rest: float,
+    square_scale: float,
+    epsilon: float,
+    rate: float,
+) -> None: ...
 def add_products(input: np.ndarray, weights: np.ndarray, sums: np.ndarray, isa: str = ...) -> None: ...
 def everyday_step(
     cells: object, x: object, h_prev: object, C_prev: object

@@ -54,6 +54,7 @@ from .streams cimport StreamMemory, stream_run, stream_step
 from .teams cimport run_calls
 from .thread_pool cimport LSTM_MOST_THREADS, lstm_get_num_threads, lstm_pool_choose, lstm_pool_grain
 from .thread_pool cimport lstm_pool_is_wish, lstm_pool_release, lstm_pool_set_grain, lstm_pool_setup
+from .updates cimport adam_typed
 
 
 cdef extern from "scratch.h" nogil:
@@ -361,6 +362,25 @@ def add_products(input, weights, sums, isa=DEFAULT_ISA):
         products_typed[double](input, weights, sums, isa_index(isa))
     else:
         products_typed[float](input, weights, sums, isa_index(isa))
+
+
+def adam(
+    values, gradient, moments, double keep, double beta1_rest, double beta2_rest, double square_scale,
+    double epsilon, double rate,
+):
+    """values, gradient (n,), moments (2, n): a step of Adam in place, of the dtype of the values.
+
+    The constants: what is left of the values by weight decay; 1 - beta1; 1 - beta2; what the root of the mean
+    square is multiplied by, and what is added to it; the learning rate, made up for the mean's start at zero.
+    """
+    if values.dtype == "float64":
+        adam_typed[double](
+            values, gradient, moments, keep, beta1_rest, beta2_rest, square_scale, epsilon, rate
+        )
+    else:
+        adam_typed[float](
+            values, gradient, moments, keep, beta1_rest, beta2_rest, square_scale, epsilon, rate
+        )
 
 
 def everyday_step(cells, x, h_prev, C_prev):

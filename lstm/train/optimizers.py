@@ -5,11 +5,13 @@ Shapes: N weights, M moments of each.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 
+from .. import _kernel
 from ..core.checks import finite_number
 
 Rate: TypeAlias = float | Callable[[int], float]
@@ -90,7 +92,7 @@ class Optimizer:
         Parameters
         ----------
         values, gradient : numpy.ndarray
-            (N,).
+            (N,), contiguous, of float32 or float64.
         moments : numpy.ndarray
             (M, N), as `start` makes them.
         step : int
@@ -157,23 +159,19 @@ class Adam(Optimizer):
 
     def update(self, values: np.ndarray, gradient: np.ndarray, moments: np.ndarray, step: int) -> None:
         """Move weights and moments in place; see `Optimizer`."""
-        rate, (mean, square) = self.rate(step), moments
-        if self.weight_decay:
-            values *= 1 - rate * self.weight_decay
-        change = gradient - mean
-        change *= 1 - self.beta1
-        mean += change
-        np.square(gradient, out=change)
-        change -= square
-        change *= 1 - self.beta2
-        square += change
-        # The two means start at zero, which the divisions make up for.
-        np.sqrt(square, out=change)
-        change *= 1 / np.sqrt(1 - self.beta2 ** (step + 1)).item()
-        change += self.epsilon
-        np.divide(mean, change, out=change)
-        change *= rate / (1 - self.beta1 ** (step + 1))
-        values -= change
+        rate = self.rate(step)
+        _kernel.adam(
+            values,
+            np.ascontiguousarray(gradient, values.dtype),
+            moments,
+            1 - rate * self.weight_decay,
+            1 - self.beta1,
+            1 - self.beta2,
+            # The two means start at zero, which these divisions make up for.
+            1 / math.sqrt(1 - self.beta2 ** (step + 1)),
+            self.epsilon,
+            rate / (1 - self.beta1 ** (step + 1)),
+        )
 
 
 class SGD(Optimizer):

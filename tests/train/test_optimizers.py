@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support import assert_same_bits
 
 from lstm.train import SGD, Adam, Optimizer, clip_norm
 
@@ -106,3 +107,31 @@ def test_clipping_scales_what_is_longer() -> None:
 def test_what_is_wrong_raises(call: Callable[[], Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("size", [0, 1, 37])
+def test_adam_is_its_equations_to_the_last_bit(size: int, dtype: Any, decay: float) -> None:
+    """Each operation rounded by itself, as NumPy does it; the gradient may be of another dtype."""
+    rng = np.random.default_rng(size)
+    optimizer, values = Adam(0.05, weight_decay=decay), rng.standard_normal(size).astype(dtype)
+    moments = optimizer.start(values)
+    expected, mean, square = values.copy(), *moments.copy()
+    for step in range(5):
+        gradient = rng.standard_normal(size).astype(np.float32)
+        optimizer.update(values, gradient, moments, step)
+        mean = mean + (gradient.astype(dtype) - mean) * dtype(1 - 0.9)
+        square = square + (np.square(gradient.astype(dtype)) - square) * dtype(1 - 0.999)
+        root = np.sqrt(square) * dtype(1 / np.sqrt(1 - 0.999 ** (step + 1)))
+        change = mean / (root + dtype(1e-8)) * dtype(0.05 / (1 - 0.9 ** (step + 1)))
+        expected = expected * dtype(1 - 0.05 * decay) - change
+        assert_same_bits(values, expected)
+        assert_same_bits(moments, np.stack([mean, square]))
+
+
+def test_adam_refuses_moments_of_other_weights() -> None:
+    with pytest.raises(
+        ValueError, match=r"values \(n,\) are \(3,\), gradient \(3,\), moments \(2, n\) \(2, 4\)"
+    ):
+        Adam().update(np.ones(3), np.ones(3), np.zeros((2, 4)), 0)
