@@ -1,6 +1,7 @@
-"""Forward and backward passes: lstm against PyTorch, JAX and NumPy, one core, one run, in turns.
+"""Forward and backward passes: lstm against PyTorch, JAX and NumPy, one run, in turns, a core or more.
 
     taskset -c 1 python benchmarks/training.py [--cases 0,3,8] [--accuracy] [--json FILE]
+    taskset -c 0,1 python benchmarks/training.py --threads 2 --contestants lstm,pytorch
 
 Each case is timed twice: with the gradients of the weights, and with that of X too. Every contestant gets the
 same weights, X and dY in the layout that it prefers; gradients are checked against ours. PyTorch computes all
@@ -22,7 +23,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import peers  # sets one thread for all; PyTorch and JAX are imported later
+import peers  # sets the number of threads for all; PyTorch and JAX are imported later
 
 from lstm import LSTM, show_config
 from lstm.comparison.machine import cpu_name
@@ -129,7 +130,7 @@ def pytorch(problem: Problem) -> Call:
     """nn.LSTM and its autograd, time-major, as it prefers."""
     import torch
 
-    torch.set_num_threads(1)
+    torch.set_num_threads(peers.THREADS)
     warnings.filterwarnings("ignore", "LSTM with projections is not supported with oneDNN")
     case, net, X, dY, inputs = problem
     module = torch.nn.LSTM(
@@ -355,6 +356,9 @@ def main() -> int:
     parser.add_argument("--cases", help="indices of the cases to run, such as 0,3,8", default="")
     parser.add_argument("--rounds", type=int, default=15, help="repeats of each contestant (default: 15)")
     parser.add_argument("--contestants", help="some of them only, such as lstm,pytorch", default="")
+    parser.add_argument(
+        "--threads", type=int, default=1, help="threads of each contestant but JAX (default: 1)"
+    )
     parser.add_argument("--accuracy", action="store_true", help="errors against float64 instead of times")
     parser.add_argument(
         "--seeds", type=int, default=3, help="inputs of each case for --accuracy (default: 3)"
@@ -369,8 +373,9 @@ def main() -> int:
     versions = {"lstm": config["lstm"]} | {
         packages[name]: version(packages[name]) for name in names if name in packages
     }
-    facts: dict[str, Any] = {"cpu": cpu_name(), "isa": config["isa"], "versions": versions}
-    print(f"{facts['cpu']}, {facts['isa']}, one core; best of {arguments.rounds}, µs")
+    facts: dict[str, Any] = {"cpu": cpu_name(), "isa": config["isa"], "threads": peers.THREADS}
+    facts["versions"] = versions
+    print(f"{facts['cpu']}, {facts['isa']}, {peers.THREADS} threads; best of {arguments.rounds}, µs")
     print(", ".join(f"{name} {number}" for name, number in versions.items()))
     cases = [CASES[index] for index in indices]
     if arguments.accuracy:

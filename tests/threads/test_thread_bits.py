@@ -76,31 +76,6 @@ def test_the_units_of_one_row(name: str, dtype: Any, isa: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("name", VARIANTS)
-def test_records_and_gradients(name: str, dtype: Any) -> None:
-    for batch, time in ((1, 40), (9, 17), (50, 6)):
-        net, mixture = make(name, dtype, batch, time)
-        dY = (
-            np.random.default_rng(0)
-            .standard_normal((batch, time, net.core.architecture.output_size))
-            .astype(dtype)
-        )
-
-        def gradients(net: LSTM = net, mixture: Any = mixture, dY: np.ndarray = dY) -> dict[str, np.ndarray]:
-            rates = {"recurrent_dropout": 0.3, "rng": 0}
-            tape = net.record(mixture.X, mixture.h0, mixture.C0, lengths=mixture.lengths, **rates)
-            found = tape.backward(dY, tape.h_n, tape.C_n)
-            return {**dict(found), "Y": tape.Y, "dX": found.X, "dh": found.h0, "dC": found.C0}
-
-        with threads(1):
-            expected = gradients()
-        for count in COUNTS:
-            with threads(count):
-                for key, value in gradients().items():
-                    assert_same_bits(value, expected[key], f"{key} of {batch} rows, {count} threads")
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
 def test_mixtures_of_variants(dtype: Any, mixtures: int) -> None:
     """Masks, NaN, infinity and lengths of every kind among them."""
     for seed in range(mixtures):
