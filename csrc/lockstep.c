@@ -6,10 +6,12 @@ enum { NUMBER = 2 * LSTM_MOST_THREADS };
 
 int lstm_lockstep_join(lstm_lockstep *all) { return __atomic_add_fetch(&all->joined, 1, __ATOMIC_ACQ_REL); }
 
+int lstm_lockstep_joined(const lstm_lockstep *all) { return __atomic_load_n(&all->joined, __ATOMIC_ACQUIRE); }
+
 int lstm_lockstep_open(lstm_lockstep *all, uint32_t first, uint32_t end, int is_alone) {
     const uint32_t block = lstm_signpost_read(&all->block);
     const int before = (int)(block % NUMBER);
-    const int members = is_alone ? 1 : 1 + __atomic_load_n(&all->joined, __ATOMIC_ACQUIRE);
+    const int members = is_alone ? 1 : 1 + lstm_lockstep_joined(all);
     /* Who is new has done all steps so far, as others see it. */
     for (int member = before; member < members; member++) {
         lstm_signpost_set(&all->lines[member].steps, first);

@@ -23,6 +23,8 @@ typedef struct {
 
 /* Of a helper: its number. */
 int lstm_lockstep_join(lstm_lockstep *all);
+/* Of member 0: how many helpers have joined. */
+int lstm_lockstep_joined(const lstm_lockstep *all);
 /* Of member 0: opens a block of steps for all who have joined, or for itself alone; how many they are. */
 int lstm_lockstep_open(lstm_lockstep *all, uint32_t first, uint32_t end, int is_alone);
 /* Of member 0: there are no more blocks. */

@@ -58,6 +58,7 @@ cdef extern from "lockstep.h" nogil:
         lstm_lockstep_line *lines
 
     int lstm_lockstep_join(lstm_lockstep *all)
+    int lstm_lockstep_joined(const lstm_lockstep *all)
     int lstm_lockstep_open(lstm_lockstep *all, uint32_t first, uint32_t end, int is_alone)
     void lstm_lockstep_close(lstm_lockstep *all)
     int lstm_lockstep_next(lstm_lockstep *all, int member, uint32_t *seen)

@@ -20,6 +20,7 @@ from .micro_kernels cimport (
 )
 from .passes cimport aligned, bind_scratch, load_states, store_states
 from .signals cimport hear_signals
+from .single_rows cimport is_row_net, is_row_of_tiles, run_row
 from .splits cimport row_work
 from .steps cimport run_step, start_layer
 from .thread_pool cimport (
@@ -27,6 +28,7 @@ from .thread_pool cimport (
     lstm_lockstep,
     lstm_lockstep_close,
     lstm_lockstep_join,
+    lstm_lockstep_joined,
     lstm_lockstep_line,
     lstm_lockstep_meet,
     lstm_lockstep_next,
@@ -41,8 +43,12 @@ from .thread_pool cimport (
 )
 
 cdef enum:
-    # Steps of a block while no helper has come: time for it to wake, and to see how long a step takes.
+    # Steps of the first block of a team, which wakes a helper. A block that one member does while no helper
+    # has come, to see how long a step takes, has no more of them than are half a grain.
     FIRST_STEPS = 8
+    GRAIN_BLOCKS = 2
+    # What waking a helper may cost the first block of a team: this many times the time of one member alone.
+    WAKING = 2
     # Such blocks in a call, at least.
     LEAST_BLOCKS = 4
     # Steps of each member's share in a grain, at most: a meeting takes up to a microsecond.
@@ -63,6 +69,11 @@ cdef struct UnitTeam:
     char *scratch  # (members + 1, scratch_bytes): the last one's is that of the whole layer
     size_t scratch_bytes
     UnitWork *works  # (members,)
+
+
+cdef inline ptrdiff_t steps_alone(const LayerWeights *weights) noexcept nogil:
+    """Steps of a block while no helper has come."""
+    return max(1, min(FIRST_STEPS, lstm_pool_grain() // GRAIN_BLOCKS // row_work(weights)))
 
 
 cdef inline void take_panels(
@@ -109,12 +120,17 @@ cdef inline void run_block(
     cdef ptrdiff_t first = whole.panels * member // members
     cdef ptrdiff_t steps = end - step
     cdef ptrdiff_t panel, block_step
+    cdef bint forward = step % 2 == 0
     take_panels(own, whole, first, whole.panels * (member + 1) // members, step % 2)
     gather_input(own, step, steps)
     if own.int8 is not NULL:
         quantize_input(own, steps)
     for panel in range(own.panels if own.block_time > 1 else 0):
         input_half(own, 0, steps, panel, 1)
+    if members == 1 and is_row_of_tiles(own) and not is_row_net(own):
+        run_row(own, step, steps, &forward)
+        turn_states(own, whole, first, end % 2)
+        return
     for block_step in range(steps):
         run_step(own, step + block_step, block_step, (step + block_step) % 2 == 0)
         # Before the meeting: after the last one of all the calling thread changes `whole`.
@@ -130,6 +146,8 @@ cdef inline int lead_typed(Pass *own, Pass *whole, UnitTeam *team, int64_t *loss
     """
     cdef ptrdiff_t step = 0
     cdef ptrdiff_t end, all_steps = whole.time
+    cdef ptrdiff_t first = min(own.block_time, steps_alone(team.weights))
+    cdef bint is_team = False  # a block of several members has been done
     cdef int members = 1
     cdef int status = 0
     cdef bint is_alone = False
@@ -140,8 +158,12 @@ cdef inline int lead_typed(Pass *own, Pass *whole, UnitTeam *team, int64_t *loss
     own.slice.mode = lstm_fp_enter()
     load_states(whole)
     while step < all_steps and status == 0:
-        end = step + (own.block_time if members > 1 or is_alone else min(own.block_time, FIRST_STEPS))
-        end = min(end, all_steps)
+        if is_team or is_alone:
+            end = min(step + own.block_time, all_steps)
+        elif alone > 0 and lstm_lockstep_joined(&team.shared):
+            end = min(step + min(own.block_time, FIRST_STEPS), all_steps)
+        else:
+            end = min(step + first, all_steps)
         members = lstm_lockstep_open(
             &team.shared, <unsigned int>step, <unsigned int>end, is_alone or alone == 0
         )
@@ -150,8 +172,9 @@ cdef inline int lead_typed(Pass *own, Pass *whole, UnitTeam *team, int64_t *loss
         took = (lstm_nanoseconds() - begun) // (end - step)
         if members == 1:
             alone = took if alone == 0 else min(alone, took)
-        elif took > alone:
-            is_alone = True  # another program has a CPU of the team
+        else:
+            is_alone = took > (alone if is_team else WAKING * alone)  # another program has a CPU of the team
+            is_team = True
         status = hear_signals(&own.slice, (end - step) * own.hidden_size * (own.input_size + own.state_size))
         if lstm_pool_generation() != generation:
             is_alone = True  # a handler has forked, and this is the child
@@ -247,7 +270,7 @@ cdef inline int unit_members(const LayerWeights *weights, const Call *call, int 
         or call.record.gates is not NULL
         or call.recurrent is not NULL
         or weights.projection_panels > 0
-        or call.time < LEAST_BLOCKS * FIRST_STEPS
+        or call.time < LEAST_BLOCKS * steps_alone(weights)
         or call.time >= <int64_t>1 << 31
         or call.time < 2 * lstm_pool_grain() // work
     ):

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from gradient_cases import Derivatives, draw_call, random_derivatives
 from support import DTYPES, EACH_ISA, assert_same_bits, on_isa
-from team import every_call_shared, threads
+from team import check_in_forks, every_call_shared, threads
 from variants import VARIANTS, Mixture, make
 
 from lstm import LSTM, Gradients, _kernel
@@ -149,45 +149,17 @@ def test_many_python_threads_train_at_the_same_time() -> None:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_forks_during_and_after_backward_passes(request: pytest.FixtureRequest) -> None:
-    """A child has no threads of its parent's, and starts its own."""
-    rounds = 500 if request.config.getoption("--exhaustive") else 25
     net, X, dY = training_case()
     with threads(1):
         expected = arrays_of(net.record(X).backward(dY))
-    finished = threading.Event()
 
     def check() -> None:
         for _ in range(2):
             for key, array in arrays_of(net.record(X).backward(dY)).items():
                 assert_same_bits(array, expected[key], key)
 
-    def status_of_child() -> int:
-        child = os.fork()
-        if child == 0:
-            status = 1
-            try:
-                check()
-                status = 0
-            finally:
-                os._exit(status)
-        return os.waitpid(child, 0)[1]
-
-    def go_on() -> None:
-        while not finished.is_set():
-            check()
-
     with threads(3):
-        for _ in range(rounds):
-            check()
-            assert status_of_child() == 0
-        other = threading.Thread(target=go_on)
-        other.start()
-        try:
-            for _ in range(rounds):
-                assert status_of_child() == 0
-        finally:
-            finished.set()
-            other.join()
+        check_in_forks(check, 500 if request.config.getoption("--exhaustive") else 25)
 
 
 class Alarm(Exception):

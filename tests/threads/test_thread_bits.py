@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 from support import DTYPES, EACH_ISA, assert_same_bits, on_isa, random_case, random_net
-from team import every_call_shared, threads
+from team import check_in_forks, every_call_shared, threads
 from variants import VARIANTS, draw, make
 
 import lstm
@@ -166,50 +166,20 @@ needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
 beside_threads = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 
-def status_of_child(check: Any) -> int:
-    """The exit status of a forked child: 0 if `check` returns without an error."""
-    child = os.fork()
-    if child == 0:
-        status = 1
-        try:
-            check()
-            status = 0
-        finally:
-            os._exit(status)
-    return os.waitpid(child, 0)[1]
-
-
 @needs_fork
 @beside_threads
 def test_forks_during_and_after_calls(request: pytest.FixtureRequest) -> None:
-    """A child has no threads of its parent's, and starts its own."""
-    rounds = 500 if request.config.getoption("--exhaustive") else 25
     net = LSTM(5, 49, num_layers=2, dtype=np.float32, init="pytorch", rng=0)
     X = np.random.default_rng(0).standard_normal((20, 60, 5)).astype(np.float32)
     with threads(1):
         expected = net.forward_sequence(X)
-    finished = threading.Event()
 
     def check() -> None:
         for _ in range(2):
             assert_same_bits(net.forward_sequence(X), expected)
 
-    def go_on() -> None:
-        while not finished.is_set():
-            check()
-
     with threads(3):
-        for _ in range(rounds):
-            check()
-            assert status_of_child(check) == 0
-        other = threading.Thread(target=go_on)
-        other.start()
-        try:
-            for _ in range(rounds):
-                assert status_of_child(check) == 0
-        finally:
-            finished.set()
-            other.join()
+        check_in_forks(check, 500 if request.config.getoption("--exhaustive") else 25)
 
 
 FORK_IN_A_HANDLER = """
