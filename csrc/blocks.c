@@ -5,21 +5,39 @@
 
 #include "blocks.h"
 #include "lstm_kernels.h" /* refuses -ffast-math, as for all of the kernel */
+#include "system.h"
 
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#ifdef _WIN32
+#include <malloc.h>
+#else
 #include <sys/mman.h>
+#endif
+
+static lstm_lock lock = LSTM_LOCK_FREE;
+static lstm_block waiting[LSTM_BLOCKS_MOST]; /* the oldest first */
+static size_t count;
+static size_t kept; /* bytes of all that wait */
+
+#ifdef _WIN32
+
+static lstm_block new_block(size_t size, int clear) {
+    lstm_block block = {_aligned_malloc(size == 0 ? 1 : size, LSTM_CACHE_LINE), size};
+    if (clear && block.memory != NULL) {
+        memset(block.memory, 0, size);
+    }
+    return block;
+}
+
+static void free_block(lstm_block block) { _aligned_free(block.memory); }
+
+#else
 
 /* Blocks of at least this size are the system's, to which they go back when they are freed. */
 static const size_t own_pages = (size_t)1 << 20;
 static const size_t huge_page = (size_t)2 << 20;
 static const size_t page = (size_t)16 << 10; /* a multiple of every page size in use */
-
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static lstm_block waiting[LSTM_BLOCKS_MOST]; /* the oldest first */
-static size_t count;
-static size_t kept; /* bytes of all that wait */
 
 static void *map_pages(size_t size) {
     /* Huge pages need to begin at a multiple of their size: what is left over goes back. */
@@ -66,6 +84,8 @@ static void free_block(lstm_block block) {
     }
 }
 
+#endif
+
 /* The lock is held in all that follows but where it says otherwise. */
 
 static lstm_block remove_at(size_t place) {
@@ -96,26 +116,26 @@ static size_t free_all(void) {
     return size;
 }
 
-static void before_fork(void) { pthread_mutex_lock(&lock); }
+static void before_fork(void) { lstm_lock_take(&lock); }
 
-static void after_fork(void) { pthread_mutex_unlock(&lock); }
+static void after_fork(void) { lstm_lock_give(&lock); }
 
 /* A child starts with nothing kept. */
 static void begin_child(void) {
     (void)free_all();
-    pthread_mutex_unlock(&lock);
+    lstm_lock_give(&lock);
 }
 
 /* Called without the lock. */
 
-int lstm_blocks_setup(void) { return pthread_atfork(before_fork, after_fork, begin_child) == 0 ? 0 : -1; }
+int lstm_blocks_setup(void) { return lstm_at_fork(before_fork, after_fork, begin_child) == 0 ? 0 : -1; }
 
 lstm_block lstm_block_take(size_t size, int clear) {
     lstm_block block = {NULL, 0};
     if (size >= LSTM_BLOCKS_LEAST) {
-        pthread_mutex_lock(&lock);
+        lstm_lock_take(&lock);
         block = best_fit(size);
-        pthread_mutex_unlock(&lock);
+        lstm_lock_give(&lock);
     }
     if (block.memory == NULL) {
         block = new_block(size, clear);
@@ -133,18 +153,18 @@ void lstm_block_give(lstm_block block) {
         free_block(block);
         return;
     }
-    pthread_mutex_lock(&lock);
+    lstm_lock_take(&lock);
     while (count == LSTM_BLOCKS_MOST || kept + block.size > LSTM_BLOCKS_KEPT) {
         free_block(remove_at(0));
     }
     waiting[count++] = block;
     kept += block.size;
-    pthread_mutex_unlock(&lock);
+    lstm_lock_give(&lock);
 }
 
 size_t lstm_blocks_release(void) {
-    pthread_mutex_lock(&lock);
+    lstm_lock_take(&lock);
     const size_t size = free_all();
-    pthread_mutex_unlock(&lock);
+    lstm_lock_give(&lock);
     return size;
 }

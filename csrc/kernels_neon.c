@@ -1,7 +1,7 @@
 /* NEON of 64-bit Arm: 4 floats or 2 doubles in a vector, 32 registers.  Every CPU of this kind has it.
  *
  * Minimum and maximum are a comparison and a choice: FMIN and FMAX take another operand where one is NaN. */
-#include "lstm_kernels.h"
+#include "small_weights.h"
 
 #if LSTM_ARM64
 
@@ -25,6 +25,27 @@ static inline void store_first_f32(float *p, ptrdiff_t n, float32x4_t a) {
 static inline uint64x2_t not_less_f64(float64x2_t a, float64x2_t b) {
     return veorq_u64(vcltq_f64(a, b), vdupq_n_u64(UINT64_MAX));
 }
+
+/* w (4, 4) = the gates of one k, bfloat16: two in each word, or float16. */
+static inline __attribute__((always_inline)) void gates_of_bfloat16(const uint16_t *p, float32x4_t *w) {
+    for (int g = 0; g < GATE_COUNT; g += 2) {
+        const uint32x4_t pair = vreinterpretq_u32_u16(vld1q_u16(p + g * 4));
+        w[g] = vreinterpretq_f32_u32(vshlq_n_u32(pair, 16));
+        w[g + 1] = vreinterpretq_f32_u32(vandq_u32(pair, vdupq_n_u32(0xffff0000)));
+    }
+}
+
+static inline __attribute__((always_inline)) void gates_of_float16(const uint16_t *p, float32x4_t *w) {
+    for (int g = 0; g < GATE_COUNT; g++) {
+        w[g] = vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p + g * 4)));
+    }
+}
+
+#define VEC_WIDEN_bfloat16(p, w) gates_of_bfloat16(p, w)
+#define VEC_WIDEN_float16(p, w) gates_of_float16(p, w)
+/* More rows are widened first. */
+#define NARROW_TILES(TILE) TILE(1, 1, 4) TILE(1, 2, 8) TILE(1, 3, 12)
+#define NARROW_STEPS(TILE) TILE(1, 4) TILE(2, 8) TILE(3, 12)
 
 /* 5 rows x 1 panel: 20 accumulators, 5 inputs and a weight in 32 registers; GCC 12 spilled two of 24.
  * 1 row x 3 panels: 12 accumulators cover the latency of FMA on four pipes. */
@@ -140,6 +161,9 @@ static inline uint64x2_t not_less_f64(float64x2_t a, float64x2_t b) {
 
 static int is_supported(void) { return 1; }
 
-const lstm_isa lstm_isa_neon = {"neon", is_supported, &kernels_f32, &kernels_f64};
+static const lstm_narrow_kernels *float16(void) { return &kernels_float16; }
+
+const lstm_isa lstm_isa_neon = {"neon",  is_supported,  &kernels_f32, &kernels_f64, &kernels_bfloat16,
+                                float16, lstm_int8_neon};
 
 #endif

@@ -67,5 +67,6 @@ struct lstm_int8_kernels {
 extern const lstm_int8_kernels *const lstm_int8_generic[];
 extern const lstm_int8_kernels *const lstm_int8_avx2[];
 extern const lstm_int8_kernels *const lstm_int8_avx512[];
+extern const lstm_int8_kernels *const lstm_int8_neon[];
 
 #endif

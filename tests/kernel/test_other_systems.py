@@ -27,17 +27,24 @@ LIBRARY = {
     "string.h": """
         #include <stddef.h>
         void *memcpy(void *, const void *, size_t), *memset(void *, int, size_t);
+        void *memmove(void *, const void *, size_t);
     """,
     "stdlib.h": """
         #include <stddef.h>
         void *malloc(size_t), *calloc(size_t, size_t);
         void free(void *);
+        int posix_memalign(void **, size_t, size_t);
     """,
 }
 HEADERS = {
     "pc-windows-msvc": {
         **LIBRARY,
         "time.h": "",
+        "malloc.h": """
+            #include <stddef.h>
+            void *_aligned_malloc(size_t, size_t);
+            void _aligned_free(void *);
+        """,
         "windows.h": """
             typedef unsigned long DWORD;
             typedef void *HANDLE;
@@ -66,6 +73,13 @@ HEADERS = {
             struct timespec { time_t tv_sec; long tv_nsec; };
             typedef enum { CLOCK_REALTIME, CLOCK_MONOTONIC = 6, CLOCK_THREAD_CPUTIME_ID = 16 } clockid_t;
             int clock_gettime(clockid_t, struct timespec *);
+        """,
+        "sys/mman.h": """
+            #include <stddef.h>
+            enum { PROT_READ = 1, PROT_WRITE = 2, MAP_PRIVATE = 2, MAP_ANONYMOUS = 0x1000 };
+            #define MAP_FAILED ((void *)-1)
+            void *mmap(void *, size_t, int, int, int, long long);
+            int munmap(void *, size_t);
         """,
         "signal.h": """
             typedef unsigned sigset_t;
@@ -118,6 +132,7 @@ needs_clang = pytest.mark.skipif(shutil.which("clang") is None, reason="no clang
 def folder_of(headers: dict[str, str], folder: Path) -> Path:
     folder.mkdir()
     for name, text in headers.items():
+        (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(f"#pragma once\n{text}\n")
     return folder
 
