@@ -69,7 +69,11 @@ class Format(NamedTuple):
     def read(self, path: str | os.PathLike[str], **options: Any) -> Parts:
         """The net of a file; FormatError if it holds none."""
         with memory_errors():
-            parts: Parts = self._interruptible(path, partial(self._module().read, path, **options))
+            parts: Parts
+            if self.warns:
+                parts = self._module().read(path, **options)
+            else:
+                parts = self._interruptible(path, partial(self._module().read, path, **options))
         return parts
 
     def write(self, parts: Parts, path: str | os.PathLike[str]) -> None:
@@ -106,7 +110,7 @@ class Format(NamedTuple):
     def _interruptible(self, path: str | os.PathLike[str], read: Callable[[], Read]) -> Read:
         """What `read` makes of the file; signals are heard meanwhile."""
         try:
-            size = 0 if self.warns else os.stat(path).st_size
+            size = os.stat(path).st_size
         except OSError:  # that `read` raises with its own words
             size = 0
         return interruptible(read, size)

@@ -57,6 +57,9 @@ class LocalPasses:
     def __init__(self) -> None:
         self._tape: Tape | None = None
 
+    def __reduce__(self) -> tuple[type[LocalPasses], tuple[()]]:
+        return LocalPasses, ()  # the tape is memory, for speed alone
+
     def __call__(self, parameters: Parameters, batch: Batch) -> Pass:
         """The mean loss of a batch; its gradient (N,) is written to the parameters."""
         parameters.gradient[...] = 0

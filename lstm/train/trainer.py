@@ -483,9 +483,6 @@ class Trainer:
         trainer._put_back()
         return trainer
 
-    def __getstate__(self) -> dict[str, Any]:
-        return vars(self) | {"_tape": None}  # memory, for speed alone
-
     def __repr__(self) -> str:
         return (
             f"<trainer of {self.net!r} by {self.loss!r} and {self.optimizer!r}: "

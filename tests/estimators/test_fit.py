@@ -223,8 +223,8 @@ def test_a_fit_that_diverges_keeps_the_last_good_net(made: Any) -> None:
 def test_ctrl_c_keeps_the_best_net(capsys: pytest.CaptureFixture[str], monkeypatch: Any) -> None:
     step = Trainer._do_step
 
-    def interrupted(self: Trainer, data: Any) -> None:
-        step(self, data)
+    def interrupted(self: Trainer, *arguments: Any) -> None:
+        step(self, *arguments)
         if self.step == 8:
             signal.raise_signal(signal.SIGINT)
 

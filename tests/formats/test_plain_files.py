@@ -168,7 +168,7 @@ def test_the_package_opens_files_in_one_place() -> None:
         for call in re.findall(
             r"(?<![\w.])(?:io\.FileIO|open|np\.load)\((?!\")[^)\n]*", path.read_text(encoding="utf-8")
         )
-        if '"wb"' not in call and not any(name in call for name in allowed)
+        if not re.search(r'"(wb|r\+b)"', call) and not any(name in call for name in allowed)
     }
     assert open_plain.__module__ == "lstm.formats.reading"
     assert found == {
