@@ -84,67 +84,88 @@ def forward_sequence(
             f"X has {len(times)} chunks along time, but a bidirectional LSTM needs all steps of a row at "
             f"once: X.rechunk({{{0 if is_single else 1}: -1}})"
         )
-    sizes = net.core.architecture.state_size, net.hidden_size
-    h, C = (
-        _rows_first(name, value, net, size, None if is_single else X.shape[0], rows)
-        for name, value, size in zip(("h0", "C0"), (h0, C0), sizes, strict=True)
-    )
+    given = None
+    if h0 is not None or C0 is not None:
+        batch, sizes = None if is_single else X.shape[0], (net.core.architecture.state_size, net.hidden_size)
+        given = [
+            _rows_first(name, value, net, size, batch, rows)
+            for name, value, size in zip(("h0", "C0"), (h0, C0), sizes, strict=True)
+        ]
     left = _checked_lengths(lengths, is_single, X, rows)
-    Y, h, C = _run(net, X, h, C, left, last)
-    states_n = (da.moveaxis(h, 0, 1), da.moveaxis(C, 0, 1))
-    if is_single:
-        Y, states_n = Y[0], (states_n[0][:, 0], states_n[1][:, 0])
-    return (Y, states_n) if return_state else Y
+    Y, after = _run(net, X, given, left, last, return_state)
+    Y = Y[0] if is_single else Y
+    if not return_state:
+        return Y
+    h, C = (da.moveaxis(state, 0, 1) for state in after)
+    return Y, ((h[:, 0], C[:, 0]) if is_single else (h, C))
 
 
 def _run(
-    net: LSTM, X: da.Array, h: da.Array, C: da.Array, lengths: da.Array | None, last: bool
-) -> tuple[da.Array, da.Array, da.Array]:
-    """X (B, T, I), h (B, L D, O), C (B, L D, H), lengths (B,) -> Y (B, T, K) or (B, K), and the states."""
-    architecture, dtype = net.core.architecture, net.dtype
+    net: LSTM,
+    X: da.Array,
+    given: list[da.Array] | None,
+    lengths: da.Array | None,
+    last: bool,
+    return_state: bool,
+) -> tuple[da.Array, list[da.Array]]:
+    """X (B, T, I), lengths (B,) -> Y (B, T, K) or (B, K), and the states if they are wanted.
+
+    States are h (B, L D, O) and C (B, L D, H); those that nobody needs are no tasks.
+    """
     # A task of its own, so that it travels once to each worker, and is there again if a worker is lost.
     shared = delayed(LSTM.from_core(net.core.copy()))
-    sizes = {"k": architecture.output_size}
-    states_of = "(l,o),(l,p)"
     ends = np.cumsum(X.chunks[1]).tolist() or [0]
     pieces = [slice(start, stop) for start, stop in zip([0, *ends[:-1]], ends, strict=True)]
-    outputs = {}
-    for steps in reversed(pieces) if net.reverse else pieces:
+    outputs, states_now = {}, given or []
+    for number, steps in enumerate(reversed(pieces) if net.reverse else pieces, 1):
         part = X[:, steps]
-        given = [] if lengths is None else [da.clip(lengths - steps.start, 0, part.shape[1])]
-        Y, h, C = da.apply_gufunc(
+        left = [] if lengths is None else [da.clip(lengths - steps.start, 0, part.shape[1])]
+        goes_on = return_state or number < len(pieces)
+        taken = ["(t,i)", *["(l,o)", "(l,p)"][: len(states_now)], *["()"] * len(left)]
+        made = ["(k)" if last else "(t,k)", *["(l,o)", "(l,p)"] * goes_on]
+        found = da.apply_gufunc(
             _piece,
-            f"(t,i),{states_of}{',()' * len(given)}->{'(k)' if last else '(t,k)'},{states_of}",
-            *(part, h, C, *given),
-            output_dtypes=(dtype, dtype, dtype),
-            output_sizes=sizes,
+            f"{','.join(taken)}->{','.join(made)}",
+            *(part, *states_now, *left),
+            output_dtypes=[net.dtype] * len(made) if goes_on else net.dtype,
+            output_sizes=_sizes(net),
             shared=shared,
+            has_states=bool(states_now),
             last=last,
-            allow_rechunk=False,
+            goes_on=goes_on,
         )
-        outputs[steps.start] = Y
+        outputs[steps.start], *states_now = found if goes_on else [found]
+        Y = outputs[steps.start]
     if not last:
         Y = da.concatenate([outputs[start] for start in sorted(outputs)], axis=1)
-    return Y, h, C
+    return Y, states_now
+
+
+def _sizes(net: LSTM) -> dict[str, int]:
+    """Of what a chunk gives."""
+    architecture = net.core.architecture
+    return {
+        "k": architecture.output_size,
+        "l": architecture.cells,
+        "o": architecture.state_size,
+        "p": architecture.hidden_size,
+    }
 
 
 def _piece(
-    X: np.ndarray,
-    h: np.ndarray,
-    C: np.ndarray,
-    lengths: np.ndarray | None = None,
-    *,
-    shared: LSTM,
-    last: bool,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """X (B, T, I), h (B, L D, O), C (B, L D, H), lengths (B,): the same of a chunk, on a worker."""
+    X: np.ndarray, *others: np.ndarray, shared: LSTM, has_states: bool, last: bool, goes_on: bool
+) -> np.ndarray | tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """X (B, T, I) of a chunk and, if they are there, h (B, L D, O), C (B, L D, H) and lengths (B,)."""
     core = shared.core
-    h, C = (np.array(state.swapaxes(0, 1), core.dtype, order="C") for state in (h, C))
+    h, C = states.zero_states(core.architecture, len(X), core.dtype)
+    if has_states:
+        h, C = (np.array(state.swapaxes(0, 1), core.dtype, order="C") for state in others[:2])
+    lengths = others[-1].astype(np.intp) if len(others) % 2 else None
     Y = None if last else np.empty((*X.shape[:2], core.architecture.output_size), core.dtype)
-    core.run(X, h, C, Y, None if lengths is None else lengths.astype(np.intp))
+    core.run(X, h, C, Y, lengths)
     if Y is None:
         Y = last_outputs(core.cells, core.architecture, h)
-    return Y, h.swapaxes(0, 1), C.swapaxes(0, 1)
+    return (Y, h.swapaxes(0, 1), C.swapaxes(0, 1)) if goes_on else Y
 
 
 def _checked_input(net: LSTM, X: Any) -> da.Array:
