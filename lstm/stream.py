@@ -53,7 +53,7 @@ class Stream:
         size = net.architecture.cells * rows * (net.architecture.state_size + net.architecture.hidden_size)
         self._state = np.zeros(size, net.dtype)
         self._h, self._C = self._parts(self._state)
-        self._guard = _kernel.StepScratch(net)
+        self._guard = _kernel.StepScratch(net, self._h, self._C, batch_size is None)
         self._scratch = None if net.isa is None else self._guard
 
     def _parts(self, state: np.ndarray) -> States:
@@ -139,7 +139,7 @@ class Stream:
         """
         if self._scratch is not None:
             # None for whatever is not an everyday array, errors included.
-            y = self._scratch.step(x, self._h, self._C, out, self._batch_size is None)
+            y = self._scratch.step(x, out)
             if y is not None:
                 return y
         return self._checked_step(x, out)
@@ -191,7 +191,7 @@ class Stream:
         True
         """
         if self._scratch is not None:
-            Y = self._scratch.run(X, self._h, self._C, out, self._batch_size is None)
+            Y = self._scratch.run(X, out)
             if Y is not None:
                 return Y
         return self._checked_run(X, out)

@@ -98,23 +98,9 @@ class Edition:
 
 @final
 class StepScratch:
-    def __new__(cls, net: object) -> StepScratch: ...
-    def step(
-        self,
-        x: object,
-        h: np.ndarray,
-        C: np.ndarray,
-        out: object,
-        single: bool,
-    ) -> np.ndarray | None: ...
-    def run(
-        self,
-        X: object,
-        h: np.ndarray,
-        C: np.ndarray,
-        out: object,
-        single: bool,
-    ) -> np.ndarray | None: ...
+    def __new__(cls, net: object, h: np.ndarray, C: np.ndarray, single: bool) -> StepScratch: ...
+    def step(self, x: object, out: object) -> np.ndarray | None: ...
+    def run(self, X: object, out: object) -> np.ndarray | None: ...
     def alone(self, function: Callable[..., _T], *arguments: object) -> _T: ...
     def __reduce__(self) -> NoReturn: ...
 

@@ -421,7 +421,8 @@ cdef class Edition:
 cdef class StepScratch:
     """The memory of a `Stream` of B rows of a net, and the guard that lets one thread at a time work on it.
 
-    `net` has `cells`, its weights, and `edition`, an `Edition` of them.
+    `net` has `cells`, its weights, and `edition`, an `Edition` of them; h (L, B, O) and C (L, B, H) are the
+    state. With `single`, for B = 1, inputs and outputs have no axis of rows.
     """
     cdef StreamMemory memory
     cdef lstm_guard guard
@@ -429,13 +430,17 @@ cdef class StepScratch:
     cdef Edition edition
     cdef long number  # of the edition that the stack is of
     cdef object cells
+    cdef object h
+    cdef object C
+    cdef bint single
 
-    def __cinit__(self, net):
+    def __cinit__(self, net, h, C, bint single):
         self.memory.input = NULL
         self.guard = 0
         self.net = net
         self.edition = net.edition
         self.number = -1
+        self.h, self.C, self.single = h, C, single
 
     def __dealloc__(self):
         free(self.memory.input)
@@ -453,28 +458,32 @@ cdef class StepScratch:
             self.number = number
         return self.cells is not None
 
-    def step(self, x, h, C, out, bint single):
-        """x (B, I), h (L, B, O) and C (L, B, H) in and out, out (B, O) or None: out, or a new one.
+    def step(self, x, out):
+        """x (B, I), out (B, O) or None: out, or a new one, and the state one step on.
 
-        `single` takes x (I,) and gives out (O,) instead, for B = 1. x may be a contiguous array of any real
-        dtype but float16 and longdouble or, if `single`, a list or tuple of floats and ints. None if this is
-        not an everyday call: nothing has been done then.
+        `single`: x (I,) and out (O,). x may be a contiguous array of any real dtype but float16 and longdouble
+        or, if `single`, a list or tuple of floats and ints. None if this is not an everyday call: nothing has
+        been done then.
         """
         self.enter()
         try:
-            return stream_step(&self.memory, x, h, C, out, single) if self.is_ready() else None
+            if not self.is_ready():
+                return None
+            return stream_step(&self.memory, x, self.h, self.C, out, self.single)
         finally:
             lstm_guard_leave(&self.guard)
 
-    def run(self, X, h, C, out, bint single):
-        """X (B, T, I), h (L, B, O) and C (L, B, H) in and out, out (B, T, O) or None: out, or a new one.
+    def run(self, X, out):
+        """X (B, T, I), out (B, T, O) or None: out, or a new one, and the state T steps on.
 
-        `single` takes X (T, I) and gives out (T, O) instead, for B = 1; where I is 1, X may lack it. X is of
-        the net's dtype. None as by `step`.
+        `single`: X (T, I) and out (T, O). Where I is 1, X may lack that axis. X is of the net's dtype. None as
+        by `step`.
         """
         self.enter()
         try:
-            return stream_run(&self.memory, X, h, C, out, single) if self.is_ready() else None
+            if not self.is_ready():
+                return None
+            return stream_run(&self.memory, X, self.h, self.C, out, self.single)
         finally:
             lstm_guard_leave(&self.guard)
 
