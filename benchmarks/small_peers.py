@@ -5,6 +5,7 @@ Imported by peers.py, whose functions they take. Shapes: B batch, T time, I inpu
 
 from __future__ import annotations
 
+import logging
 import tempfile
 import warnings
 from collections.abc import Callable
@@ -81,7 +82,9 @@ def onnxruntime_call(net: LSTM, X: np.ndarray, case: Any, makers: Makers, is_per
     with tempfile.TemporaryDirectory() as folder:
         full, small = Path(folder, "full.onnx"), Path(folder, "small.onnx")
         full.write_bytes(makers.onnx_model(net, case).SerializeToString())
+        logging.disable(logging.WARNING)  # it advises a step that changes nothing here
         quantize_dynamic(full, small, weight_type=QuantType.QInt8, per_channel=is_per_row)
+        logging.disable(logging.NOTSET)
         session = ort.InferenceSession(small.read_bytes(), options, providers=["CPUExecutionProvider"])
     feed = makers.onnx_feed(X, case)
     return lambda: session.run(None, feed)[0].swapaxes(0, 1)
