@@ -461,9 +461,9 @@ cdef class StepScratch:
     def step(self, x, out):
         """x (B, I), out (B, O) or None: out, or a new one, and the state one step on.
 
-        `single`: x (I,) and out (O,). x may be a contiguous array of any real dtype but float16 and longdouble
-        or, if `single`, a list or tuple of floats and ints. None if this is not an everyday call: nothing has
-        been done then.
+        `single`: x (I,) and out (O,). x may be a contiguous array of any real dtype but float16 and
+        longdouble or, if `single`, a list or tuple of floats and ints. None if this is not an everyday call:
+        nothing has been done then.
         """
         self.enter()
         try:
@@ -476,8 +476,8 @@ cdef class StepScratch:
     def run(self, X, out):
         """X (B, T, I), out (B, T, O) or None: out, or a new one, and the state T steps on.
 
-        `single`: X (T, I) and out (T, O). Where I is 1, X may lack that axis. X is of the net's dtype. None as
-        by `step`.
+        `single`: X (T, I) and out (T, O). Where I is 1, X may lack that axis. X is of the net's dtype. None
+        as by `step`.
         """
         self.enter()
         try:
