@@ -394,11 +394,6 @@ static void LSTM_MAP(DTYPE, update, ISA)(const TILE_ARGUMENTS *tile, ptrdiff_t r
         NAME(update_cell)(tile, 1, (int)panels, tile->sums);
     }
 }
-
-#define NARROW bfloat16
-#include "narrow_tiles.h"
-#define NARROW float16
-#include "narrow_tiles.h"
 #endif
 
 #ifdef NET_PANELS
@@ -406,6 +401,13 @@ static void LSTM_MAP(DTYPE, update, ISA)(const TILE_ARGUMENTS *tile, ptrdiff_t r
 #endif
 #ifdef ROW_STEPS
 #include "row_steps.h"
+#endif
+
+#if REAL_BITS == 32
+#define NARROW bfloat16
+#include "narrow_tiles.h"
+#define NARROW float16
+#include "narrow_tiles.h"
 #endif
 
 /* y (n,) = function(x (n,)), the last vector through a padded copy. */

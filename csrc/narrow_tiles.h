@@ -119,6 +119,9 @@ static const lstm_narrow_kernels NARROW_NAME(kernels) = {
     .gates = {NARROW_TILES(NARROW_GATES_ENTRY)},
     .step = {NARROW_STEPS(NARROW_STEP_ENTRY)},
 #endif
+#ifdef ROW_STEPS
+    .row_steps = NARROW_NAME(row_steps),
+#endif
 };
 #undef NARROW_GATES_ENTRY
 #undef NARROW_STEP_ENTRY

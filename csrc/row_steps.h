@@ -47,15 +47,46 @@ static LSTM_INLINE void NAME(update_part)(NAME(update) * update, const int part,
     }
 }
 
-/* sums (panels, 4) += hidden . weights (panels, depth, 4, LANES) from k to end. */
-static LSTM_INLINE void NAME(add_products)(const REAL *hidden, const REAL *weights, ptrdiff_t panel_stride,
-                                           const int panels, ptrdiff_t k, ptrdiff_t end, VEC *sums) {
+#if REAL_BITS == 32
+/* sums (panels, 4) += hidden[k] . weights of 16 bits (panels, 4, LANES), `format` LSTM_BFLOAT16 or LSTM_FLOAT16. */
+static LSTM_INLINE void NAME(add_narrow)(VEC unit, const uint16_t *weights, ptrdiff_t panel_stride,
+                                         const int panels, const int format, VEC *sums) {
+#pragma GCC unroll 2
+    for (int p = 0; p < panels; p++) {
+        VEC w[GATE_COUNT];
+        if (format == LSTM_BFLOAT16) {
+            VEC_WIDEN_bfloat16(weights + p * panel_stride, w);
+        } else {
+            VEC_WIDEN_float16(weights + p * panel_stride, w);
+        }
+#pragma GCC unroll 4
+        for (int g = 0; g < GATE_COUNT; g++) {
+            sums[p * GATE_COUNT + g] = VEC_FMA(unit, w[g], sums[p * GATE_COUNT + g]);
+        }
+    }
+}
+#endif
+
+/* sums (panels, 4) += hidden . weights (panels, depth, 4, LANES) from k to end; `format` is how these are kept. */
+static LSTM_INLINE void NAME(add_products)(const REAL *hidden, const void *weights, ptrdiff_t panel_stride,
+                                           const int panels, ptrdiff_t k, ptrdiff_t end, const int format,
+                                           VEC *sums) {
     for (; k < end; k++) {
         const VEC unit = VEC_SET1(hidden[k]);
+#if REAL_BITS == 32
+        if (format != LSTM_FULL) {
+            const uint16_t *const packed = (const uint16_t *)weights + k * GATE_COUNT * LANES;
+            NAME(add_narrow)(unit, packed, panel_stride, panels, format, sums);
+            continue;
+        }
+#else
+        (void)format;
+#endif
 #pragma GCC unroll 8
         for (int v = 0; v < panels * GATE_COUNT; v++) {
             const ptrdiff_t at = (k * GATE_COUNT + v % GATE_COUNT) * LANES;
-            sums[v] = VEC_FMA(unit, VEC_LOAD(weights + v / GATE_COUNT * panel_stride + at), sums[v]);
+            const REAL *const place = (const REAL *)weights + v / GATE_COUNT * panel_stride + at;
+            sums[v] = VEC_FMA(unit, VEC_LOAD(place), sums[v]);
         }
     }
 }
@@ -64,9 +95,10 @@ static LSTM_INLINE void NAME(add_products)(const REAL *hidden, const REAL *weigh
  * part at every so many k. */
 static LSTM_INLINE void NAME(row_tile)(const ROW_ARGUMENTS *row, const REAL *hidden, const REAL *start,
                                        ptrdiff_t panel, const int panels, NAME(update) * before,
-                                       ptrdiff_t every, NAME(update) * after) {
+                                       ptrdiff_t every, NAME(update) * after, const int format) {
     const ptrdiff_t panel_stride = row->depth * GATE_COUNT * LANES;
-    const REAL *const weights = row->weights + panel * panel_stride;
+    const ptrdiff_t weight_bytes = format == LSTM_FULL ? (ptrdiff_t)sizeof(REAL) : 2;
+    const void *const weights = (const char *)row->weights + panel * panel_stride * weight_bytes;
     const REAL *running = start + panel * row->start_panel_stride;
     ptrdiff_t running_stride = row->start_panel_stride;
     ptrdiff_t k = 0;
@@ -84,11 +116,11 @@ static LSTM_INLINE void NAME(row_tile)(const ROW_ARGUMENTS *row, const REAL *hid
                 if (before->panels > 1) {
                     NAME(update_part)(before, part, 1);
                 }
-                NAME(add_products)(hidden, weights, panel_stride, panels, k, k + every, partial);
+                NAME(add_products)(hidden, weights, panel_stride, panels, k, k + every, format, partial);
                 k += every;
             }
         }
-        NAME(add_products)(hidden, weights, panel_stride, panels, k, end, partial);
+        NAME(add_products)(hidden, weights, panel_stride, panels, k, end, format, partial);
         k = end;
 #pragma GCC unroll 8
         for (int v = 0; v < panels * GATE_COUNT; v++) {
@@ -100,8 +132,8 @@ static LSTM_INLINE void NAME(row_tile)(const ROW_ARGUMENTS *row, const REAL *hid
     } while (k < row->depth);
 }
 
-/* depth > LSTM_SHORT_SUM and panels >= 3. */
-static void LSTM_MAP(DTYPE, row_steps, ISA)(const ROW_ARGUMENTS *row) {
+/* depth > LSTM_SHORT_SUM and panels >= 3; the weights are kept in `format`. */
+static LSTM_INLINE void NAME(row_steps)(const ROW_ARGUMENTS *row, const int format) {
     const ptrdiff_t tiles = 1 + row->panels / 2;
     const ptrdiff_t block = row->depth < LSTM_SUM_BLOCK ? row->depth : LSTM_SUM_BLOCK;
     /* As evenly as the first block has k; the last part has as many behind it as the others between them. */
@@ -125,9 +157,9 @@ static void LSTM_MAP(DTYPE, row_steps, ISA)(const ROW_ARGUMENTS *row) {
             panel = tile == 0 ? row->panels - 1 : 2 * (tile - 1);
             after->panels = tile == 0 || panel == row->panels - 2 ? 1 : 2;
             if (after->panels == 1) {
-                NAME(row_tile)(row, hidden, start, panel, 1, before, every, after);
+                NAME(row_tile)(row, hidden, start, panel, 1, before, every, after, format);
             } else {
-                NAME(row_tile)(row, hidden, start, panel, 2, before, every, after);
+                NAME(row_tile)(row, hidden, start, panel, 2, before, every, after, format);
             }
             after->cell = row->cell + panel * LANES;
             after->hidden = hidden_next + panel * LANES;
@@ -148,3 +180,11 @@ static void LSTM_MAP(DTYPE, row_steps, ISA)(const ROW_ARGUMENTS *row) {
         }
     }
 }
+
+static void LSTM_MAP(DTYPE, row_steps, ISA)(const ROW_ARGUMENTS *row) { NAME(row_steps)(row, LSTM_FULL); }
+
+#if REAL_BITS == 32
+static void row_steps_bfloat16(const ROW_ARGUMENTS *row) { NAME(row_steps)(row, LSTM_BFLOAT16); }
+
+static void row_steps_float16(const ROW_ARGUMENTS *row) { NAME(row_steps)(row, LSTM_FLOAT16); }
+#endif

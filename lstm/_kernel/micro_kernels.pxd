@@ -106,6 +106,7 @@ cdef extern from "small_weights.h" nogil:
         void (*widen)(const void *, ptrdiff_t, float *) noexcept nogil
         void (*gates[LSTM_MAX_ROWS + 1][LSTM_MAX_PANELS + 1])(lstm_f32_tile *) noexcept nogil
         void (*step[LSTM_MAX_PANELS + 1])(lstm_f32_tile *) noexcept nogil
+        void (*row_steps)(const lstm_f32_row *) noexcept nogil
 
     ctypedef struct lstm_int8_tile:
         const char *input

@@ -7,13 +7,9 @@ from .tiles cimport input_products, is_stepwise
 
 
 cdef inline bint is_plain_row(Pass *layer) noexcept nogil:
-    """Whether one row is at work, of the default equations without masks; a record has a variant.
-
-    Those kernels read float32 or float64.
-    """
+    """Whether one row is at work, of the default equations without masks; a record has a variant."""
     return (
         layer.batch == 1
-        and layer.narrow is NULL
         and layer.int8 is NULL
         and layer.variant is NULL
         and layer.recurrent is NULL
@@ -28,6 +24,7 @@ cdef inline bint is_row_net(Pass *layer) noexcept nogil:
     """
     return (
         layer.panels <= layer.kernels.net_panels
+        and layer.narrow is NULL
         and is_plain_row(layer)
         and (not is_stepwise(layer) or layer.input_size == 1 or layer.panels == 1)
     )
@@ -35,6 +32,8 @@ cdef inline bint is_row_net(Pass *layer) noexcept nogil:
 
 cdef inline bint is_row_of_tiles(Pass *layer) noexcept nogil:
     """Whether a row of more panels has several steps to do."""
+    if layer.narrow is not NULL and (layer.narrow.row_steps is NULL or layer.panels < 3):
+        return False
     return layer.kernels.row_steps is not NULL and is_plain_row(layer) and not is_stepwise(layer)
 
 
@@ -72,7 +71,11 @@ cdef inline void run_row(Pass *layer, ptrdiff_t step, ptrdiff_t steps, bint *for
         )
         row.output_step_stride = layer.output_time_stride
     if not is_row_net(layer):
-        layer.kernels.row_steps(row)
+        kernel = layer.kernels.row_steps
+        if Pass is lstm_f32_pass:
+            if layer.narrow is not NULL:
+                kernel = layer.narrow.row_steps
+        kernel(row)
         if steps % 2 == 1:
             layer.hidden, layer.hidden_next = layer.hidden_next, layer.hidden
             forward[0] = not forward[0]
