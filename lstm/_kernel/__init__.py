@@ -2,6 +2,7 @@
 
 from .kernel import (
     DEFAULT_ISA,
+    DTYPES,
     KNOWN_ISAS,
     MOST_THREADS,
     SUPPORTED_ISAS,
@@ -23,6 +24,7 @@ from .kernel import (
     int8_tile,
     lanes,
     merge_directions,
+    pack_matrix,
     quantize_row,
     recycled,
     release_blocks,
@@ -41,6 +43,7 @@ from .kernel import (
 
 __all__ = [
     "DEFAULT_ISA",
+    "DTYPES",
     "KNOWN_ISAS",
     "MOST_THREADS",
     "SUPPORTED_ISAS",
@@ -62,6 +65,7 @@ __all__ = [
     "int8_tile",
     "lanes",
     "merge_directions",
+    "pack_matrix",
     "quantize_row",
     "recycled",
     "release_blocks",

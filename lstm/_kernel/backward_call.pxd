@@ -26,9 +26,9 @@ cdef enum:
 
 cdef struct Sums:
     # Gradients of the weights, added to: one for all rows, or with an axis (B,) in front, one for each.
-    void *input  # (4, H, I), or NULL if none are asked for
-    void *hidden  # (4, H, O)
-    void *bias  # (4, H)
+    void *input  # (4, H, I), or NULL if it is not asked for
+    void *hidden  # (4, H, O), or NULL
+    void *bias  # (4, H), or NULL if none are asked for
     void *peephole  # (3, H), or NULL
     void *projection  # (O, H), or NULL
     bint by_row

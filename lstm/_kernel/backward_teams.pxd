@@ -339,6 +339,8 @@ cdef inline bint are_alike(const BackwardTask *tasks, int count) noexcept nogil:
             or tasks[k].call.time != tasks[0].call.time
             or (tasks[k].call.dX is NULL) != (tasks[0].call.dX is NULL)
             or (tasks[k].call.sums.bias is NULL) != (tasks[0].call.sums.bias is NULL)
+            or (tasks[k].call.sums.input is NULL) != (tasks[0].call.sums.input is NULL)
+            or (tasks[k].call.sums.hidden is NULL) != (tasks[0].call.sums.hidden is NULL)
         ):
             return False
     return True

@@ -11,6 +11,7 @@ KNOWN_ISAS: tuple[str, ...]
 SUPPORTED_ISAS: tuple[str, ...]
 DEFAULT_ISA: str
 MOST_THREADS: int
+DTYPES: tuple[str, str]
 
 @final
 class PackedWeights:
@@ -57,6 +58,7 @@ def recycled(shape: tuple[int, ...], dtype: np.dtype[Any], clear: bool = ...) ->
 def floating_point_mode() -> int: ...
 def enter_default_mode() -> int: ...
 def restore_mode(found: int) -> None: ...
+def pack_matrix(matrix: np.ndarray, packed: np.ndarray, isa: str) -> None: ...
 def forward_sequence(
     weights: PackedWeights,
     X: np.ndarray,

@@ -26,7 +26,7 @@ from libc.stdlib cimport free, malloc
 import numpy
 
 from .backward_teams cimport BackwardTask, run_backward_calls, set_backward_task
-from .blocks cimport MOST_AXES, array_in_block, lstm_blocks_release, lstm_blocks_setup
+from .blocks cimport lstm_blocks_setup
 from .call cimport check_call
 from .heads cimport products_typed
 from .int8_sets cimport int8_limits, int8_set
@@ -41,25 +41,19 @@ from .layer_weights cimport (
     take_addresses,
 )
 from .merges cimport merge_typed
-from .micro_kernels cimport (
-    LSTM_INT8,
-    lstm_fp_default,
-    lstm_fp_leave,
-    lstm_fp_read,
-)
+from .micro_kernels cimport LSTM_INT8
+from .packs cimport pack_arrays
 from .signals cimport lstm_guard, lstm_guard_enter, lstm_guard_leave, lstm_guard_setup
 from .splits cimport Task, add_work, row_work, set_task, split_of
 from .stacks cimport MOST_LAYERS, Stack, stack_sequence, stack_step
 from .streams cimport StreamMemory, stream_run, stream_step
 from .teams cimport run_calls
-from .thread_pool cimport LSTM_MOST_THREADS, lstm_get_num_threads, lstm_pool_choose, lstm_pool_grain
-from .thread_pool cimport lstm_pool_is_wish, lstm_pool_release, lstm_pool_set_grain, lstm_pool_setup
+from .thread_pool cimport LSTM_MOST_THREADS, lstm_pool_setup
 from .updates cimport adam_typed
 
 
 cdef extern from "scratch.h" nogil:
     int lstm_scratch_setup()
-    size_t lstm_scratch_release()
 
 
 cdef extern from "edition.h" nogil:
@@ -78,6 +72,7 @@ KNOWN_ISAS = isa_names(False)
 SUPPORTED_ISAS = isa_names(True)
 DEFAULT_ISA = default_isa(KNOWN_ISAS, SUPPORTED_ISAS)
 MOST_THREADS = LSTM_MOST_THREADS
+DTYPES = ("float32", "float64")
 
 
 cdef int isa_index(isa) except -1:
@@ -104,58 +99,7 @@ def int8_sets(isa):
     return int8_limits(isa_index(isa))
 
 
-def threads():
-    """The number of threads of a call."""
-    return lstm_get_num_threads()
-
-
-def choose_threads(int count, bint is_wish):
-    """Set the number of threads of a call, and whether it is the user's wish; returns what both were."""
-    found = lstm_get_num_threads(), bool(lstm_pool_is_wish())
-    lstm_pool_choose(count, is_wish)
-    return found
-
-
-def share_grains(int work, bint is_stubborn=False):
-    """For tests: set the least work for which a thread is woken, and whether losses are disregarded.
-
-    Returns what the least work was.
-    """
-    found = lstm_pool_grain()
-    lstm_pool_set_grain(work, is_stubborn)
-    return found
-
-
-def release_scratch():
-    """Free the scratch memory that threads keep for their next call; returns how many bytes that were."""
-    return lstm_scratch_release() + lstm_pool_release()
-
-
-def release_blocks():
-    """Free the memory that waits for `recycled`; returns how many bytes that were."""
-    return lstm_blocks_release()
-
-
-def recycled(tuple shape not None, cnp.dtype dtype not None, bint clear=False):
-    """A new array of numbers, zeros if `clear`, whose memory earlier ones had and later ones will have."""
-    if len(shape) > MOST_AXES or dtype.num not in (cnp.NPY_FLOAT, cnp.NPY_DOUBLE):
-        raise ValueError(f"there are no recycled arrays of shape {shape} and dtype {dtype}")
-    return array_in_block(shape, dtype, clear)
-
-
-def floating_point_mode():
-    """The calling thread's floating-point control and status bits."""
-    return lstm_fp_read()
-
-
-def enter_default_mode():
-    """Set the calling thread's floating-point mode to what threads start in; returns what it was."""
-    return lstm_fp_default()
-
-
-def restore_mode(uint64_t found):
-    """Set the calling thread's floating-point mode and flags to what `enter_default_mode` returned."""
-    lstm_fp_leave(found)
+include "process.pxi"
 
 
 @cython.final
@@ -184,7 +128,7 @@ cdef class PackedWeights:
         cdef LayerWeights *layer = &self.layer
         self.isa, self.precision = isa, precision
         layer.isa = isa_index(isa)
-        layer.is_double = bias.dtype == "float64"
+        layer.is_double = bias.dtype.char == "d"
         layer.precision = precision_of(precision)
         layer.bounds_hidden = bounds_hidden
         if layer.is_double and precision is not None:
@@ -195,7 +139,7 @@ cdef class PackedWeights:
             "input": input, "hidden": hidden, "bias": bias, "peephole": peephole, "projection": projection,
             "input_scales": scales[0], "hidden_scales": scales[1],
         })
-        panel_lanes, _, panel_tile = tile_limits(isa, bias.dtype.name)
+        panel_lanes, _, panel_tile = tile_limits(isa, DTYPES[layer.is_double])
         set_narrow(layer)
         set_sizes(layer, panel_lanes, panel_tile, input.itemsize)
         if layer.precision == LSTM_INT8:
@@ -208,7 +152,7 @@ cdef class PackedWeights:
         self.input, self.hidden, self.bias = arrays["input"], arrays["hidden"], arrays["bias"]
         self.peephole, self.projection = arrays["peephole"], arrays["projection"]
         self.input_scales, self.hidden_scales = arrays["input_scales"], arrays["hidden_scales"]
-        self.kept = take_addresses(&self.layer, lanes(self.isa, self.bias.dtype.name), arrays)
+        self.kept = take_addresses(&self.layer, lanes(self.isa, DTYPES[self.layer.is_double]), arrays)
         for array in self.kept:
             array.flags.writeable = False
 
@@ -227,6 +171,11 @@ cdef class PackedWeights:
 
     def __reduce__(self):
         raise TypeError("PackedWeights belong to this machine's ISA; pickle the unpacked weights instead")
+
+
+def pack_matrix(cnp.ndarray matrix not None, cnp.ndarray packed not None, isa):
+    """matrix (G, H, K), contiguous, to packed (P, K, G, L), overwritten; units past H become zero."""
+    pack_arrays(isa_index(isa), matrix, packed)
 
 
 def forward_sequence(

@@ -328,7 +328,7 @@ cdef inline int other_gradients(
 ) noexcept nogil:
     """Those that are not of many features, of some rows; -1 if a signal's handler raised."""
     cdef int status = few_feature_gradients(layer, rank, first_row, rows, True)
-    if status == 0 and layer.input_size <= FEW_FEATURES:
+    if status == 0 and layer.input_size <= FEW_FEATURES and layer.d_input_weights is not NULL:
         status = few_feature_gradients(layer, rank, first_row, rows, False)
     if status == 0 and layer.d_peephole is not NULL:
         status = peephole_gradients(layer, rank, first_row, rows)
@@ -339,12 +339,15 @@ cdef inline int other_gradients(
 
 cdef inline ptrdiff_t input_parts(Backward *layer) noexcept nogil:
     """Parts of d_input_weights, a panel of features each."""
-    return 0 if layer.input_size <= FEW_FEATURES else column_panels(layer, layer.input_size)
+    if layer.d_input_weights is NULL or layer.input_size <= FEW_FEATURES:
+        return 0
+    return column_panels(layer, layer.input_size)
 
 
 cdef inline ptrdiff_t weight_parts(Backward *layer) noexcept nogil:
     """Parts of the gradients of the weights."""
-    return 1 + input_parts(layer) + column_panels(layer, layer.state_size)
+    cdef ptrdiff_t parts = 1 + input_parts(layer)
+    return parts if layer.d_hidden_weights is NULL else parts + column_panels(layer, layer.state_size)
 
 
 cdef inline int row_gradients(

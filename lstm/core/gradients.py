@@ -6,6 +6,7 @@ D directions.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -15,7 +16,7 @@ from . import reference_gradients
 from .architecture import Architecture, Options
 from .packing import PackedWeights, PanelRecord
 from .recording import CellPass, Recording
-from .reference_gradients import CellRecord
+from .reference_gradients import CellRecord, Sums
 from .sequence import CellWeights
 from .weights import Weights
 
@@ -42,7 +43,7 @@ class CellBackward(NamedTuple):
     dY: np.ndarray | None  # (B, T, O)
     dh: np.ndarray  # (B, O)
     dC: np.ndarray  # (B, H)
-    sums: Weights | None
+    sums: Weights | Sums | None
     norms: np.ndarray  # (2, B, T)
 
 
@@ -53,13 +54,15 @@ def backward(
     dh: np.ndarray,
     dC: np.ndarray,
     inputs: bool,
-    sums: list[Weights] | None,
+    sums: Sequence[Weights | Sums | None] | None,
+    states: bool = True,
 ) -> InputGradients:
     """dY (B, T, K) or None, dh (L D, B, O), dC (L D, B, H): the gradients of X, states and weights.
 
     `dh` and `dC` hold the gradients of the last states and are overwritten with those of the first ones.
     Those of the weights are added to `sums`, if given, as in `CellBackward`. That of X is computed if
-    `inputs`. Whatever `dY` has at steps that were not computed is not read.
+    `inputs`. Whatever `dY` has at steps that were not computed is not read. Without `states`, layers below
+    which nothing is asked for are left out: their part of `dh` and `dC` stays, and their norms are zero.
     """
     architecture, steps = recording.architecture, recording.steps
     if dY is not None and steps is not None:
@@ -67,7 +70,10 @@ def backward(
     batch, time = recording.used_storage().X.shape[:2]
     norms = _kernel.recycled((2, architecture.cells, batch, time), recording.dtype)
     directions = architecture.directions
-    for layer in reversed(range(architecture.num_layers)):
+    asked = [cell for cell, one in enumerate(sums or ()) if one is not None]
+    lowest = 0 if inputs or states else min(asked, default=architecture.cells) // directions
+    norms[:, : lowest * directions] = 0
+    for layer in reversed(range(lowest, architecture.num_layers)):
         cells = range(layer * directions, (layer + 1) * directions)
         asks = [
             CellBackward(
@@ -82,7 +88,7 @@ def backward(
             )
             for cell, dY_of_cell in zip(cells, split(dY, recording, layer), strict=True)
         ]
-        d_inputs = backward_cells(asks, inputs or layer > 0)
+        d_inputs = backward_cells(asks, inputs or layer > lowest)
         dY = None if d_inputs is None else recording.dropped.of_layer(layer, sum(d_inputs[1:], d_inputs[0]))
     if dY is not None and recording.dropped.input is not None:
         dY = dY * recording.dropped.input[:, np.newaxis]

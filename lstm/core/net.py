@@ -19,7 +19,8 @@ from . import dropout, ragged, recording, sequence
 from .architecture import Architecture
 from .checks import cast
 from .interruptible import interruptible
-from .packing import PackedWeights, pack, unpack
+from .memory import aligned_zeros
+from .packing import Allocate, PackedWeights, pack, unpack
 from .precision import check_depths, check_gradients_exist, check_precision
 from .state_dict import fitting_weights, to_state_dict
 from .trace import Trace, trace_cells
@@ -54,6 +55,9 @@ class Net:
         Weights of any real dtype, which are cast to the net's and not shared with their owner.
     backend : {"native", "numpy"}
         The compiled kernel, or the readable reference of `lstm.core.reference`.
+    allocate : callable
+        Makes the arrays of the kernel's weights: `memory.aligned_zeros`, or `_kernel.recycled` if they are to
+        be replaced soon.
 
     Attributes
     ----------
@@ -80,7 +84,7 @@ class Net:
     isa: str | None
     precision: str | None
 
-    def __init__(self, parts: Parts, backend: str = "native") -> None:
+    def __init__(self, parts: Parts, backend: str = "native", allocate: Allocate = aligned_zeros) -> None:
         if backend not in BACKENDS:
             raise ValueError(f"backend is {backend!r}, but must be 'native' or 'numpy'")
         self.architecture = parts.architecture
@@ -89,26 +93,26 @@ class Net:
         check_depths(self.precision, self.architecture)
         self.edition = Edition()
         self.isa = _kernel.DEFAULT_ISA if backend == "native" else None
-        self.take(parts.weights)
+        self.take(parts.weights, allocate)
 
     @property
     def backend(self) -> str:
         """What computes: "native" or "numpy"."""
         return "numpy" if self.isa is None else "native"
 
-    def take(self, weights: Sequence[AnyWeights]) -> None:
+    def take(self, weights: Sequence[AnyWeights], allocate: Allocate = _kernel.recycled) -> None:
         """Keep weights from elsewhere: cast to the net's dtype, and not shared with their owner.
 
         Integers are kept, and shared, by a net of int8.
         """
         copy = self.isa is None  # packing copies anyway
-        self._store(weights, copy)
+        self._store(weights, allocate, copy)
 
-    def _store(self, weights: Sequence[AnyWeights], copy: bool = False) -> None:
+    def _store(self, weights: Sequence[AnyWeights], allocate: Allocate, copy: bool = False) -> None:
         def stored() -> sequence.Cells:
             own = weights if self.precision == "int8" else [full_weights(one) for one in weights]
             own = [one.map(lambda array: cast(array, self.dtype, copy=copy)) for one in own]
-            return tuple(self._stored(cell, one) for cell, one in enumerate(own))
+            return tuple(self._stored(cell, one, allocate) for cell, one in enumerate(own))
 
         cells = interruptible(stored, sum(one.nbytes for one in weights))
         with _setting_weights:
@@ -116,7 +120,7 @@ class Net:
             self.edition.advance()
 
     def _stored(
-        self, cell: int, weights: AnyWeights, kept: Int8Matrices | None = None
+        self, cell: int, weights: AnyWeights, allocate: Allocate, kept: Int8Matrices | None = None
     ) -> sequence.CellWeights:
         """One layer and direction's weights in the form that the backend computes with.
 
@@ -126,7 +130,7 @@ class Net:
             weights = narrowed(weights, self.precision, self.architecture.suffix(cell), kept)
         if self.isa is None:
             return weights
-        return pack(weights, self.isa, self.architecture.cell_options(cell), self.precision)
+        return pack(weights, self.isa, self.architecture.cell_options(cell), self.precision, allocate)
 
     def change_cell_weights(self, cell: int, change: Callable[[Weights], Weights]) -> None:
         """Keep what `change` makes of the weights of one layer and direction, of the net's dtype.
@@ -139,7 +143,7 @@ class Net:
             def changed() -> sequence.CellWeights:
                 kept = self._kept(cell)
                 integers = kept.matrices if isinstance(kept, Int8Weights) else None
-                return self._stored(cell, change(self.cell_weights(cell)), integers)
+                return self._stored(cell, change(self.cell_weights(cell)), _kernel.recycled, integers)
 
             cells[cell] = interruptible(changed, _size(cells[cell]))
             self.cells = tuple(cells)
@@ -248,7 +252,7 @@ class Net:
         """A copy of this net that runs on another instruction set of this CPU."""
         net = self.copy()
         net.isa = isa
-        net._store(self.parts().weights)
+        net._store(self.parts().weights, aligned_zeros)
         return net
 
     def __copy__(self) -> Self:

@@ -5,6 +5,7 @@ Shapes: I input, H hidden, O features of h, L lanes of a vector, P = ceil(H / L)
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -17,6 +18,7 @@ from .precision import Int8Rows, bounds_h, narrow, widen
 from .weights import GATES, Int8Weights, Weights
 
 PackedWeights = _kernel.PackedWeights
+Allocate = Callable[[tuple[int, ...], np.dtype[Any]], np.ndarray]
 
 
 INT8_GROUP = 4
@@ -28,35 +30,44 @@ def pack(
     isa: str,
     options: Options = DEFAULT_OPTIONS,
     precision: str | None = None,
+    allocate: Allocate = aligned_zeros,
 ) -> PackedWeights:
     """The weights in the layout of the micro-kernels of `isa`: panel, k, gate, lane.
 
     (4, H, I) becomes (P, I, 4, L), (4, H, O) becomes (P, O, 4, L), (4, H) becomes (P, 4, L), the peepholes'
     (3, H) become (P, 3, L), and the projection's (O, H), four vectors of features a panel,
     (ceil(O / 4 L), H, 4, L); units past H and features past O are zero. A 16-bit `precision` keeps the
-    weights of gates and of the projection in it, exactly if they have been rounded to it.
+    weights of gates and of the projection in it, exactly if they have been rounded to it. `allocate` makes
+    the arrays of full floats.
     """
-    lanes = _kernel.lanes(isa, weights.bias.dtype.name)
+    lanes = _kernel.lanes(isa, _kernel.DTYPES[weights.bias.itemsize == 8])
+
+    def panels(matrix: np.ndarray) -> np.ndarray:
+        return _pack_matrix(matrix, lanes, isa, allocate)
+
+    def vector(matrix: np.ndarray) -> np.ndarray:
+        return panels(matrix[:, :, np.newaxis])[:, 0]
+
     scales: tuple[np.ndarray | None, np.ndarray | None] = None, None
     if isinstance(weights, Int8Weights):
         precision, half = "int8", None
         inputs, hidden = (_pack_integers(rows.values, lanes) for rows in weights.matrices)
-        scales = _pack_vector(weights.input.scales, lanes), _pack_vector(weights.hidden.scales, lanes)
+        scales = vector(weights.input.scales), vector(weights.hidden.scales)
         shapes = weights.input.values.shape, weights.hidden.values.shape
     else:
         half = precision
         both = weights.input, weights.hidden
-        inputs, hidden = (_paired(_pack_matrix(_narrowed(one, half), lanes), half) for one in both)
+        inputs, hidden = (_paired(panels(_narrowed(one, half)), half) for one in both)
         shapes = weights.input.shape, weights.hidden.shape
     peephole = projection = None
     if weights.peephole is not None:
-        peephole = _pack_vector(weights.peephole, lanes)
+        peephole = vector(weights.peephole)
     if weights.projection is not None:
-        projection = _paired(_pack_projection(_narrowed(weights.projection, half), lanes), half)
+        projection = _paired(_pack_projection(_narrowed(weights.projection, half), lanes, allocate), half)
     return PackedWeights(
         inputs,
         hidden,
-        _pack_vector(weights.bias, lanes),
+        vector(weights.bias),
         (shapes[0][2], shapes[1][1], shapes[1][2]),
         isa,
         peephole,
@@ -147,32 +158,35 @@ def unpack(packed: PackedWeights) -> Weights | Int8Weights:
     return Int8Weights(input_rows, hidden_rows, bias, peephole, projection)
 
 
-def _pack_vector(vector: np.ndarray, lanes: int) -> np.ndarray:
-    """(G, H) to (P, G, L)."""
-    return _pack_matrix(vector[:, :, np.newaxis], lanes)[:, 0]
-
-
 def _unpack_vector(packed: np.ndarray, hidden_size: int) -> np.ndarray:
     """(P, G, L) to (G, H)."""
     return _unpack_matrix(packed[:, np.newaxis], hidden_size)[:, :, 0]
 
 
-def _pack_projection(matrix: np.ndarray, lanes: int) -> np.ndarray:
+def _pack_projection(matrix: np.ndarray, lanes: int, allocate: Allocate) -> np.ndarray:
     """(O, H) to (ceil(O / 4 L), H, 4, L)."""
     features, depth = matrix.shape
     groups = -(-features // (4 * lanes))
     padded = np.zeros((groups * 4 * lanes, depth), matrix.dtype)
     padded[:features] = matrix
-    packed = aligned_zeros((groups, depth, 4, lanes), matrix.dtype)
+    packed = _allocator(matrix, allocate)((groups, depth, 4, lanes), matrix.dtype)
     packed[...] = padded.reshape(groups, 4, lanes, depth).transpose(0, 3, 1, 2)
     return packed
 
 
-def _pack_matrix(matrix: np.ndarray, lanes: int) -> np.ndarray:
+def _allocator(matrix: np.ndarray, allocate: Allocate) -> Allocate:
+    """`allocate` for full floats, which alone it need know."""
+    return allocate if matrix.dtype.kind == "f" and matrix.itemsize >= 4 else aligned_zeros
+
+
+def _pack_matrix(matrix: np.ndarray, lanes: int, isa: str, allocate: Allocate) -> np.ndarray:
     """(G, H, K) to (P, K, G, L)."""
     gates, hidden_size, depth = matrix.shape
     panels = -(-hidden_size // lanes)
-    packed = aligned_zeros((panels, depth, gates, lanes), matrix.dtype)
+    packed = _allocator(matrix, allocate)((panels, depth, gates, lanes), matrix.dtype)
+    if matrix.dtype.kind == "f" and matrix.itemsize >= 4:
+        _kernel.pack_matrix(np.ascontiguousarray(matrix), packed, isa)
+        return packed
     whole = hidden_size // lanes
     units = matrix[:, : whole * lanes].reshape(gates, whole, lanes, depth)
     packed[:whole] = units.transpose(1, 3, 0, 2)
@@ -202,7 +216,7 @@ class PanelRecord(NamedTuple):
     @classmethod
     def allocate(cls, hidden_size: int, dtype: np.dtype[Any], isa: str, batch: int, time: int) -> Self:
         """Of a pass of B rows and T steps."""
-        lanes = _kernel.lanes(isa, dtype.name)
+        lanes = _kernel.lanes(isa, _kernel.DTYPES[dtype.itemsize == 8])
         panels = -(-hidden_size // lanes)
         return cls(
             _kernel.recycled((panels, batch, time, 4, lanes), dtype),

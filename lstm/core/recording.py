@@ -32,20 +32,34 @@ class Storage(NamedTuple):
 
     @classmethod
     def allocate(
-        cls, cells: Cells, architecture: Architecture, dtype: np.dtype[Any], batch: int, time: int
+        cls,
+        cells: Cells,
+        architecture: Architecture,
+        dtype: np.dtype[Any],
+        batch: int,
+        time: int,
+        X: np.ndarray | None = None,
+        time_first: bool = False,
     ) -> Self:
-        """Storage of a pass of X (B, T, I) without a mask."""
+        """Storage of a pass of X (B, T, I) without a mask.
+
+        An `X` that is given stays where it is, and is not to change. With `time_first` outputs are
+        (L, T, B, D O) in memory.
+        """
         layers, size, hidden = architecture.num_layers, architecture.state_size, architecture.hidden_size
         merges = architecture.merge != "concat"
+        width = architecture.directions * size
         return cls(
-            _kernel.recycled((batch, time, architecture.input_size), dtype),
+            _kernel.recycled((batch, time, architecture.input_size), dtype) if X is None else X,
             [
                 PanelRecord.allocate(hidden, dtype, weights.isa, batch, time)
                 if isinstance(weights, PackedWeights)
                 else _kernel.recycled((5, batch, time, hidden), dtype)
                 for weights in cells
             ],
-            _kernel.recycled((layers, batch, time, architecture.directions * size), dtype),
+            _kernel.recycled((layers, time, batch, width), dtype).swapaxes(1, 2)
+            if time_first
+            else _kernel.recycled((layers, batch, time, width), dtype),
             _kernel.recycled((layers, batch, time, size), dtype) if merges else None,
             None,
         )
@@ -204,8 +218,13 @@ def record(
 
 
 def _store_input(recording: Recording, X: np.ndarray) -> None:
-    """X (B, T, I) into the storage, without what is dropped; what is past a row's length is not read."""
+    """X (B, T, I) into the storage, without what is dropped; what is past a row's length is not read.
+
+    Unless it is the storage's own.
+    """
     stored = recording.used_storage().X
+    if stored is X:
+        return
     stored[...] = cast(X, recording.dtype, copy=False)
     if recording.lengths is not None:
         within = np.arange(X.shape[1]) < recording.lengths[:, np.newaxis]

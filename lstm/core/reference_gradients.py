@@ -61,6 +61,16 @@ class CellRecord(NamedTuple):
     recurrent: np.ndarray | None  # (B, O): factors of h on its way to the next step, 0 for what is dropped
 
 
+class Sums(NamedTuple):
+    """Gradients of one cell's weights, as `Weights` but None for those that are not asked for."""
+
+    input: np.ndarray | None  # (4, H, I)
+    hidden: np.ndarray | None  # (4, H, O)
+    bias: np.ndarray  # (4, H)
+    peephole: np.ndarray | None  # (3, H)
+    projection: np.ndarray | None  # (O, H)
+
+
 class StepValues(NamedTuple):
     """What the backward pass of one step reads, each (B, H); C_prev is that of the step before."""
 
@@ -80,7 +90,7 @@ def backward_sequence(
     dh: np.ndarray,
     dC: np.ndarray,
     dX: np.ndarray | None,
-    sums: Weights | None,
+    sums: Weights | Sums | None,
     norms: np.ndarray,
 ) -> None:
     """dY (B, T, O) or None, dh (B, O), dC (B, H), dX (B, T, I) or None: all steps of one layer and direction.
@@ -166,7 +176,7 @@ def backward_step(
 
 
 def add_weight_gradients(
-    sums: Weights,
+    sums: Weights | Sums,
     options: Options,
     record: CellRecord,
     dz: np.ndarray,
@@ -191,8 +201,10 @@ def add_weight_gradients(
         total += parts if total.ndim == parts.ndim else parts[0]
 
     dz_by_row = dz.swapaxes(0, 1)  # (B, 4, T, H)
-    add(sums.input, dz_by_row.swapaxes(2, 3) @ X[:, np.newaxis])  # (B, 4, H, T) @ (B, 1, T, I)
-    add(sums.hidden, dz_by_row.swapaxes(2, 3) @ h_prev[:, np.newaxis])  # (B, 4, H, T) @ (B, 1, T, O)
+    if sums.input is not None:
+        add(sums.input, dz_by_row.swapaxes(2, 3) @ X[:, np.newaxis])  # (B, 4, H, T) @ (B, 1, T, I)
+    if sums.hidden is not None:
+        add(sums.hidden, dz_by_row.swapaxes(2, 3) @ h_prev[:, np.newaxis])  # (B, 4, H, T) @ (B, 1, T, O)
     add(sums.bias, dz_by_row.sum(axis=2))
     if sums.peephole is not None:
         products = [dz[0] * C_prev, dz[1] * C_prev, dz[3] * C]  # (B, T, H) each

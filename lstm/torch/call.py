@@ -40,7 +40,7 @@ class Call:
         Where the net of weights is that are not trained; None if they are.
     """
 
-    __slots__ = ("_recordings", "form", "keeps", "kept", "lengths", "packed", "plan", "rate")
+    __slots__ = ("_recordings", "form", "has_begun", "keeps", "kept", "lengths", "packed", "plan", "rate")
 
     def __init__(
         self,
@@ -55,12 +55,13 @@ class Call:
         self.plan, self.form, self.lengths = plan, form, lengths
         self.rate, self.kept = rate, kept
         self.keeps, self.packed = keeps, packed
+        self.has_begun = False
         self._recordings: list[Recording] = []
 
     @property
     def shares_outputs(self) -> bool:
         """Whether Y may be memory of the recording."""
-        return self.keeps and self.form != TIME_FIRST
+        return self.keeps
 
     def without_recording(self) -> Call:
         """The same call for other tensors."""
@@ -73,8 +74,7 @@ class Call:
             if self.keeps:
                 self._recordings.append(recording)
             Y = np.ascontiguousarray(self._as_given(recording.Y))
-            # The recording keeps its own: a caller may write into what it was given.
-            h, C = recording.h_n.copy(), recording.C_n.copy()
+            h, C = recording.h_n, recording.C_n
         else:
             array = self._rows_first(X.numpy())
             net = self._net(weights)
@@ -103,25 +103,31 @@ class Call:
             None if dY is None else usable_rows(self._rows_first(dY.numpy()), recording.dtype),
             None if dh_n is None else self._states_first(dh_n.numpy()),
             None if dC_n is None else self._states_first(dC_n.numpy()),
+            any(needed[1:3]),
             needed[0],
-            any(needed[3:]),
+            needed[3:],
         )
-        arrays = found.weights or (None,) * len(weights)
         return (
             None if found.X is None else torch.from_numpy(self._as_given(found.X)),
             self._state_as_given(found.h0) if needed[1] else None,
             self._state_as_given(found.C0) if needed[2] else None,
-            *(
-                torch.from_numpy(array) if array is not None and is_needed else None
-                for array, is_needed in zip(arrays, needed[3:], strict=True)
-            ),
+            *(None if array is None else torch.from_numpy(array) for array in found.weights),
         )
 
     def _record(self, X: Any, h0: Any, C0: Any, weights: Sequence[Any]) -> Recording:
         """A pass whose gradients are wanted."""
         array = self._rows_first(X.numpy())
         h, C = self._states(array, h0, C0)
-        return passes.record(self._net(weights), array, h, C, self.lengths, self.rate, self.kept)
+        return passes.record(
+            self._net(weights),
+            array,
+            h,
+            C,
+            self.lengths,
+            self.rate,
+            self.kept,
+            self.form == TIME_FIRST,
+        )
 
     def _net(self, weights: Sequence[Any]) -> Net:
         arrays = [one.numpy() for one in weights]

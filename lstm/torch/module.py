@@ -16,7 +16,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 
 from . import checks, operators, passes
 from .call import BATCH_FIRST, SINGLE, TIME_FIRST, Call
-from .function import Sequence
+from .function import sequence
 
 # Of the modules whose weights are not being trained. Kept here, so that copies and pickles hold none of it.
 _packed: WeakKeyDictionary[Any, passes.Packed] = WeakKeyDictionary()
@@ -199,7 +199,7 @@ class LSTM(torch.nn.LSTM):  # type: ignore[misc]
         steps = checks.checked_lengths(lengths, None if form == SINGLE else rows, time)
         kept = [one.numpy() for one in self._kept(rows, time, dtype, batch_sizes)]
         call = Call(plan, form, steps, self.dropout, kept, *self._wanted(X, h0, C0, weights))
-        Y, h_n, C_n = Sequence.apply(call, X, h0, C0, *weights)
+        Y, h_n, C_n = sequence(call, X, h0, C0, *weights)
         return Y, (h_n, C_n)
 
     @property

@@ -8,19 +8,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 
+from .. import _kernel
 from ..core import gradients
 from ..core.architecture import Architecture, check
+from ..core.checks import usable_rows
 from ..core.dropout import Rates
+from ..core.memory import aligned_zeros
 from ..core.net import Net
-from ..core.recording import Recording
+from ..core.packing import Allocate
+from ..core.recording import Recording, Storage
+from ..core.reference_gradients import Sums
 from ..core.state_dict import cell_shapes
 from ..core.weights import Parts, Weights
 
 Arrays = Sequence[np.ndarray]
+Value = TypeVar("Value")
 
 
 class Layout(NamedTuple):
@@ -30,10 +36,10 @@ class Layout(NamedTuple):
     names: tuple[str, ...]
     shapes: tuple[tuple[int, ...], ...]
 
-    def cells(self, arrays: Arrays) -> Iterator[Arrays]:
-        """The arrays of every one of the L D cells."""
-        size = len(arrays) // self.architecture.cells
-        return (arrays[first : first + size] for first in range(0, len(arrays), size))
+    def of_cells(self, values: Sequence[Value]) -> Iterator[Sequence[Value]]:
+        """What there is for each weight, by the L D cells."""
+        size = len(values) // self.architecture.cells
+        return (values[first : first + size] for first in range(0, len(values), size))
 
 
 @lru_cache(maxsize=256)
@@ -55,10 +61,10 @@ def layout(
     return Layout(architecture, tuple(shapes), tuple(shapes.values()))
 
 
-def pack(plan: Layout, weights: Arrays) -> Net:
+def pack(plan: Layout, weights: Arrays, allocate: Allocate = _kernel.recycled) -> Net:
     """A net of weights in the layout's shapes, all of one dtype; it keeps copies of them."""
     architecture, cells = plan.architecture, []
-    for arrays in plan.cells(weights):
+    for arrays in plan.of_cells(weights):
         input_weights, hidden_weights, *rest = arrays
         shape = (4, architecture.hidden_size)
         bias = rest[0] + rest[1] if architecture.bias else np.zeros(shape, input_weights.dtype)
@@ -71,7 +77,7 @@ def pack(plan: Layout, weights: Arrays) -> Net:
                 rest[-1] if architecture.proj_size else None,
             )
         )
-    return Net(Parts(cells, architecture, weights[0].dtype))
+    return Net(Parts(cells, architecture, weights[0].dtype), allocate=allocate)
 
 
 class Packed:
@@ -92,7 +98,7 @@ class Packed:
         if made is not None and made[0] is plan and all(map(_same_bits, made[1], weights)):
             return made[2]
         copies = [np.array(array, order="C") for array in weights]
-        net = pack(plan, copies)
+        net = pack(plan, copies, aligned_zeros)
         self._made = plan, copies, net
         return net
 
@@ -126,22 +132,37 @@ def record(
     lengths: np.ndarray | None,
     rate: float,
     kept: Arrays,
+    time_first: bool = False,
 ) -> Recording:
     """X (B, T, I), h0 (L D, B, O), C0 (L D, B, H): a pass whose gradients are wanted.
 
-    `rate` and `kept` (B, T, K), L - 1 times or none, are the dropout between layers.
+    `rate` and `kept` (B, T, K), L - 1 times or none, are the dropout between layers. Unless there are
+    `lengths`, X is read where it is, also by the backward pass; with `time_first` the outputs are (T, B, ...)
+    in memory.
     """
     drawn = cast(np.random.Generator, Dropout(rate, list(kept)))
-    return net.record(X, h0, C0, lengths, None, Rates(between=rate if kept else 0.0), drawn)
+    batch, time = X.shape[:2]
+    given = usable_rows(X, net.dtype) if lengths is None else None
+    storage = Storage.allocate(net.cells, net.architecture, net.dtype, batch, time, given, time_first)
+    return net.record(
+        X if given is None else given,
+        h0,
+        C0,
+        lengths,
+        None,
+        Rates(between=rate if kept else 0.0),
+        drawn,
+        storage,
+    )
 
 
 class Differentiated(NamedTuple):
-    """Gradients of a pass, None for those that were not asked for."""
+    """Gradients of a pass, None for those that were not asked for; h0's and C0's are of no use then."""
 
     X: np.ndarray | None  # (B, T, I)
     h0: np.ndarray  # (L D, B, O)
     C0: np.ndarray  # (L D, B, H)
-    weights: list[np.ndarray] | None  # in the layout's shapes, none of which shares memory with another
+    weights: list[np.ndarray | None]  # in the layout's shapes, none of which shares memory with another
 
 
 def backward(
@@ -150,25 +171,61 @@ def backward(
     dY: np.ndarray | None,
     dh_n: np.ndarray | None,
     dC_n: np.ndarray | None,
+    states: bool,
     inputs: bool,
-    weights: bool,
+    weights: Sequence[bool],
 ) -> Differentiated:
     """dY (B, T, K), dh_n (L D, B, O), dC_n (L D, B, H), None for zeros: the recording is used up.
 
-    `inputs` asks for the gradient of X, `weights` for those of the weights.
+    `states` asks for the gradients of h0 and C0, `inputs` for that of X, `weights` for those of single
+    weights in their layout.
     """
     dh = np.zeros_like(recording.h0) if dh_n is None else np.array(dh_n, order="C")
     dC = np.zeros_like(recording.C0) if dC_n is None else np.array(dC_n, order="C")
-    sums = gradients.zero_sums(plan.architecture, recording.dtype, None) if weights else None
-    found = gradients.backward(recording, dY, dh, dC, inputs, sums)
-    return Differentiated(found.X, dh, dC, None if sums is None else _weight_gradients(plan, sums))
+    sums = [
+        _zero_sums(shapes, needed, plan.architecture, recording.dtype)
+        for shapes, needed in zip(plan.of_cells(plan.shapes), plan.of_cells(weights), strict=True)
+    ]
+    found = gradients.backward(recording, dY, dh, dC, inputs, sums, states)
+    return Differentiated(found.X, dh, dC, _weight_gradients(plan, sums, weights))
 
 
-def _weight_gradients(plan: Layout, sums: list[Weights]) -> list[np.ndarray]:
+def _zero_sums(
+    shapes: Sequence[tuple[int, ...]],
+    needed: Sequence[bool],
+    architecture: Architecture,
+    dtype: np.dtype[Any],
+) -> Sums | None:
+    """Zeros of one cell to add the gradients of what is needed to; None if nothing is."""
+    if not any(needed):
+        return None
+
+    def zeros(k: int, *shape: int) -> np.ndarray | None:
+        return _kernel.recycled(shape or shapes[k], dtype, True) if needed[k] else None
+
+    hidden = architecture.hidden_size
+    return Sums(
+        zeros(0, 4, hidden, shapes[0][1]),
+        zeros(1, 4, hidden, shapes[1][1]),
+        _kernel.recycled((4, hidden), dtype, True),
+        None,
+        zeros(-1) if architecture.proj_size else None,
+    )
+
+
+def _weight_gradients(
+    plan: Layout, sums: Sequence[Sums | None], needed: Sequence[bool]
+) -> list[np.ndarray | None]:
     """Sums of every cell as the layout has them; both biases have the gradient of their sum."""
     found: list[Any] = []
     for one in sums:
+        if one is None:
+            found += [None] * (len(plan.shapes) // plan.architecture.cells)
+            continue
         found += [one.input, one.hidden]
         found += [one.bias, one.bias.copy()] if plan.architecture.bias else []
         found += [one.projection] if plan.architecture.proj_size else []
-    return [array.reshape(shape) for array, shape in zip(found, plan.shapes, strict=True)]
+    return [
+        array.reshape(shape) if is_needed else None
+        for array, shape, is_needed in zip(found, plan.shapes, needed, strict=True)
+    ]

@@ -15,6 +15,7 @@ from torch.func import functional_call, grad, jacrev, jvp, vmap
 from torch_pairs import OPTIONS, B, assert_close, inputs, pair
 
 import lstm.torch
+from lstm.core import gradients
 from lstm.core.net import Net
 from lstm.torch import passes
 
@@ -45,7 +46,7 @@ def test_finite_differences(name: str) -> None:
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """What the package is asked for: "record", "run", or (X's gradient, weights' gradients)."""
+    """What the package is asked for: "record", "run", or whether gradients of states, X and weights."""
     calls: list[Any] = []
     record, backward, run = passes.record, passes.backward, Net.run
 
@@ -54,7 +55,8 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         return record(*arguments)
 
     def differentiated(*arguments: Any) -> Any:
-        calls.append(arguments[-2:])
+        states, inputs, weights = arguments[-3:]
+        calls.append((states, inputs, any(weights)))
         return backward(*arguments)
 
     def ran(*arguments: Any) -> None:
@@ -77,10 +79,10 @@ def test_only_what_is_needed_is_computed(asked: list[Any]) -> None:
     ours(X)[0].sum().backward()
     ours(constants[0], (h0, constants[2]))[0].sum().backward()
     assert asked == [
-        *("record", (False, True)),
-        *("record", (True, True)),
-        *("record", (True, False)),
-        *("record", (False, False)),
+        *("record", (False, False, True)),
+        *("record", (True, True, True)),
+        *("record", (False, True, False)),
+        *("record", (True, False, False)),
     ]
     assert all(one.grad is not None for one in (X, h0, C0))
 
@@ -97,15 +99,45 @@ def test_nothing_is_kept_where_no_gradient_is_wanted(asked: list[Any]) -> None:
     assert asked == ["run"] * 3
 
 
-def test_some_weights_frozen() -> None:
-    theirs, ours = pair(num_layers=2)
-    X = inputs(theirs)[0]
-    for module in (theirs, ours):
-        module.weight_hh_l0.requires_grad_(False)
-        module(X)[0].square().sum().backward()
-    assert ours.weight_hh_l0.grad is None
-    assert_close(ours.weight_hh_l1.grad, theirs.weight_hh_l1.grad)
-    assert_close(ours.bias_hh_l0.grad, theirs.bias_hh_l0.grad)
+@pytest.mark.parametrize("name", OPTIONS)
+def test_some_weights_frozen(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Gradients of the others are PyTorch's, and those of the frozen ones are not computed."""
+    options = {**OPTIONS[name], "dropout": 0.0}
+    theirs, ours = pair(**options)
+    X = inputs(theirs)[0].detach()
+    names = [name for name, _ in ours.named_parameters()]
+    sums: list[Any] = []
+    backward = gradients.backward
+
+    def seen(*arguments: Any) -> Any:
+        sums.append(arguments[5])
+        return backward(*arguments)
+
+    monkeypatch.setattr(gradients, "backward", seen)
+    choices = [{one} for one in names] + [set(names) - {one} for one in names]
+    choices += [{one for one in names if "_l0" in one}, {one for one in names if "_hh" in one}]
+    for trained in choices:
+        for module in (theirs, ours):
+            module.zero_grad()
+            for one, parameter in module.named_parameters():
+                parameter.requires_grad_(one in trained)
+            Y, (h_n, C_n) = module(X)
+            (Y.square().sum() + h_n.sum() + C_n.square().sum()).backward()
+        for one, parameter in theirs.named_parameters():
+            found = getattr(ours, one).grad
+            if one in trained:
+                assert_close(found, parameter.grad, one)
+            else:
+                assert found is None
+        cells = [
+            names[first : first + len(names) // len(sums[-1])]
+            for first in range(0, len(names), len(names) // len(sums[-1]))
+        ]
+        for of_cell, asked in zip(cells, sums[-1], strict=True):
+            assert (asked is not None) == bool(trained & set(of_cell))
+            if asked is not None:
+                assert (asked.input is not None) == (of_cell[0] in trained)
+                assert (asked.hidden is not None) == (of_cell[1] in trained)
 
 
 def test_gradients_do_not_share_memory() -> None:
@@ -143,9 +175,10 @@ def test_a_graph_is_used_twice() -> None:
         Y.sum().backward()
 
 
-def test_tensors_changed_in_place() -> None:
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_tensors_changed_in_place(batch_first: bool) -> None:
     """Y, X, a state or a weight changed between forward and backward: an error, no wrong gradient."""
-    _, ours = pair(batch_first=True)
+    _, ours = pair(batch_first=batch_first)
     for k in range(4):
         X, h0, C0 = (one.detach().clone() for one in inputs(ours))
         Y, _ = ours(X, (h0, C0))
@@ -337,3 +370,10 @@ def test_memory_is_given_back() -> None:
             assert kept[0]() is None
     finally:
         gc.enable()
+
+
+def test_calls_within_a_vmap_of_other_tensors() -> None:
+    theirs, ours = pair()
+    X = inputs(theirs)[0].detach()
+    found = vmap(lambda factor: factor * ours(X)[0])(torch.tensor([2.0, 3.0], dtype=X.dtype))
+    assert_close(found[1], 3 * theirs(X)[0])
