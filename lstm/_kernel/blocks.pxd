@@ -1,12 +1,7 @@
 # cython: language_level=3, boundscheck=False, cdivision=True, initializedcheck=False, autotestdict=False
 # Arrays in memory that goes back to csrc/blocks.c when the last view of them is gone.
 cimport numpy as cnp
-from cpython.pycapsule cimport (
-    PyCapsule_GetContext,
-    PyCapsule_GetPointer,
-    PyCapsule_New,
-    PyCapsule_SetContext,
-)
+from cpython.pycapsule cimport PyCapsule_New, PyCapsule_SetContext
 from libc.stdint cimport uintptr_t
 
 
@@ -21,6 +16,9 @@ cdef extern from "blocks.h" nogil:
 
 
 cdef extern from "Python.h":
+    # Without a look at whether an exception is set: one may be on its way when an array goes.
+    void *PyCapsule_GetPointer(object capsule, const char *name) noexcept
+    void *PyCapsule_GetContext(object capsule) noexcept
     int PyTraceMalloc_Track(unsigned int domain, uintptr_t address, size_t size)
     int PyTraceMalloc_Untrack(unsigned int domain, uintptr_t address)
 

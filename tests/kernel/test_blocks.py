@@ -26,6 +26,12 @@ def nothing_kept() -> None:
     lstm.release_memory()
 
 
+@pytest.mark.parametrize("shape", [(0, 3), (4, 3)])
+def test_an_array_that_goes_while_an_exception_is_on_its_way(shape: tuple[int, ...]) -> None:
+    with pytest.raises(TypeError, match="exactly one argument"):
+        len(_kernel.recycled(shape, FLOAT32), 1)  # type: ignore[call-arg]
+
+
 def test_an_array_is_like_any_other() -> None:
     for shape in ((), (0,), (3, 0, 2), (5,), (3, 4, 5, 6, 7)):
         for dtype in (FLOAT32, FLOAT64):
