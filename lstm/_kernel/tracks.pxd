@@ -1,10 +1,10 @@
 # cython: language_level=3, boundscheck=False, cdivision=True, initializedcheck=False, autotestdict=False
 # What teams that share tracks have in common: their memory, and how a call ends.
-from cpython.exc cimport PyErr_CheckSignals, PyErr_Occurred
+from cpython.exc cimport PyErr_Occurred
 from libc.stdlib cimport free
 
 from .micro_kernels cimport LSTM_CACHE_LINE
-from .signals cimport SLICE
+from .signals cimport SLICE, PyErr_CheckSignals
 from .thread_pool cimport LSTM_TRACKS_FORKED, lstm_track, lstm_tracks, lstm_tracks_run
 
 

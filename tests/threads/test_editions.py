@@ -63,8 +63,10 @@ def test_threads_step_while_another_one_sets_weights() -> None:
     threads = [threading.Thread(target=step, args=(number,)) for number in range(2)]
     for thread in threads:
         thread.start()
-    for turn in range(400):
+    turn = 0
+    while turn < 400 or (len(found[0] | found[1]) < 2 and turn < 100_000):
         net.load_state_dict((first, second)[turn % 2])
+        turn += 1
     is_over.set()
     for thread in threads:
         thread.join()
