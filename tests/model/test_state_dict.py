@@ -210,3 +210,21 @@ def test_a_state_dict_is_copied() -> None:
             array[...] = np.nan
         for name, array in net.state_dict().items():
             assert_same_bits(array, before[name])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("precision", [None, "int8"])
+def test_weights_that_lie_anywhere(dtype: type, precision: Any) -> None:
+    """As in the bytes that another process has sent: at no multiple of their size."""
+    if precision is not None and dtype is np.float64:
+        return
+    net = LSTM(3, 5, num_layers=2, peephole=True, proj_size=4, dtype=dtype, init="pytorch", rng=0)
+    shifted = {}
+    for name, array in net.state_dict().items():
+        buffer = np.zeros(array.nbytes + 1, np.uint8)
+        shifted[name] = buffer[1:].view(dtype).reshape(array.shape)
+        shifted[name][...] = array
+    X = np.random.default_rng(1).standard_normal((4, 7, 3)).astype(dtype)
+    expected = LSTM.from_state_dict(net.state_dict(), precision=precision).forward_sequence(X)
+    found = LSTM.from_state_dict(shifted, precision=precision).forward_sequence(X)
+    np.testing.assert_array_equal(found, expected)
