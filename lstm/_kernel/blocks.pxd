@@ -57,14 +57,16 @@ cdef inline object array_in_block(tuple shape, cnp.dtype dtype, bint clear):
     cdef int rank = <int>len(shape)
     cdef ptrdiff_t size = dtype.itemsize
     cdef double exact = size
+    cdef double most = <ptrdiff_t>1 << MOST_BITS
     cdef int axis
     cdef lstm_block block
     for axis in range(rank):
         sizes[axis] = shape[axis]
-        size *= sizes[axis]
         exact *= sizes[axis]
+        if exact < most:
+            size *= sizes[axis]
     block.memory = NULL
-    if exact < <ptrdiff_t>1 << MOST_BITS:
+    if exact < most:
         block = lstm_block_take(size, clear)
     if block.memory is NULL:
         raise MemoryError(f"there is no memory for an array of shape {shape}")

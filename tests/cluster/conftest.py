@@ -1,4 +1,4 @@
-"""A cluster of two worker processes on this machine, for all tests of this folder."""
+"""A cluster of two worker processes on this machine, for the tests of a file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from support import ROOT
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def client() -> Iterator[Any]:
     distributed = pytest.importorskip("distributed")
     sys.path.append(str(ROOT))  # the workers', too: what tests send them is found in these modules
