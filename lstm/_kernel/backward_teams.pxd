@@ -321,6 +321,18 @@ cdef inline BackwardTeam *new_backward_team(const BackwardTask *tasks, int count
     return team
 
 
+cdef inline bint ask_alike(const BackwardCall *one, const BackwardCall *other) noexcept nogil:
+    """Whether two calls ask for the same gradients: their scratch is then laid out alike."""
+    return (
+        (one.dX is NULL) == (other.dX is NULL)
+        and (one.sums.input is NULL) == (other.sums.input is NULL)
+        and (one.sums.hidden is NULL) == (other.sums.hidden is NULL)
+        and (one.sums.bias is NULL) == (other.sums.bias is NULL)
+        and (one.sums.peephole is NULL) == (other.sums.peephole is NULL)
+        and (one.sums.projection is NULL) == (other.sums.projection is NULL)
+    )
+
+
 cdef inline bint are_alike(const BackwardTask *tasks, int count) noexcept nogil:
     """Whether all tasks are of the same sizes, rows and steps, and asked for the same."""
     cdef const LayerWeights *first = tasks[0].weights
@@ -337,10 +349,7 @@ cdef inline bint are_alike(const BackwardTask *tasks, int count) noexcept nogil:
             or weights.projection_panels != first.projection_panels
             or tasks[k].call.batch != tasks[0].call.batch
             or tasks[k].call.time != tasks[0].call.time
-            or (tasks[k].call.dX is NULL) != (tasks[0].call.dX is NULL)
-            or (tasks[k].call.sums.bias is NULL) != (tasks[0].call.sums.bias is NULL)
-            or (tasks[k].call.sums.input is NULL) != (tasks[0].call.sums.input is NULL)
-            or (tasks[k].call.sums.hidden is NULL) != (tasks[0].call.sums.hidden is NULL)
+            or not ask_alike(&tasks[k].call, &tasks[0].call)
         ):
             return False
     return True

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 import torch.autograd.forward_ad as forward_ad
+from team import every_call_shared, threads
 from torch.func import functional_call, grad, jacrev, jvp, vmap
 from torch_pairs import OPTIONS, B, assert_close, inputs, pair
 
@@ -138,6 +139,46 @@ def test_some_weights_frozen(name: str, monkeypatch: pytest.MonkeyPatch) -> None
             if asked is not None:
                 assert (asked.input is not None) == (of_cell[0] in trained)
                 assert (asked.hidden is not None) == (of_cell[1] in trained)
+
+
+@pytest.mark.parametrize("name", ["bidirectional", "all"])
+def test_any_weight_frozen_on_several_threads(name: str) -> None:
+    """Directions that ask for other gradients than each other: the bits of one thread."""
+    _, ours = pair(**{**OPTIONS[name], "dropout": 0.0})
+    X = inputs(ours, rows=16, time=20)[0].detach()
+    weights = dict(ours.named_parameters())
+    for frozen in weights:
+        for one, parameter in weights.items():
+            parameter.requires_grad_(one != frozen)
+        trained = [parameter for one, parameter in weights.items() if one != frozen]
+        found = []
+        for count in (1, 2, 3):
+            with threads(count), every_call_shared():
+                Y, (h_n, C_n) = ours(X)
+                loss = Y.square().sum() + h_n.sum() + C_n.square().sum()
+                found.append(torch.autograd.grad(loss, trained))
+        for other in found[1:]:
+            assert all(map(torch.equal, found[0], other)), frozen
+
+
+def test_no_layer_is_gone_back_through_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Layers below the lowest one that learns are left out."""
+    _, ours = pair(num_layers=3)
+    X = inputs(ours)[0].detach()
+    computed: list[int] = []
+    backward_cells = gradients.backward_cells
+
+    def seen(asks: list[Any], *arguments: Any) -> Any:
+        computed.append(len(asks))
+        return backward_cells(asks, *arguments)
+
+    monkeypatch.setattr(gradients, "backward_cells", seen)
+    for lowest, count in (("_l0", 3), ("_l1", 2), ("_l2", 1)):
+        for one, parameter in ours.named_parameters():
+            parameter.requires_grad_(lowest in one or "_l2" in one)
+        computed.clear()
+        ours(X)[0].square().sum().backward()
+        assert sum(computed) == count
 
 
 def test_gradients_do_not_share_memory() -> None:
