@@ -48,11 +48,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[str]:
                     held.close()
                     descriptor = None
             yield partial
-            if old is not None:
-                _take_over(descriptor, old)
-            _sync(descriptor)
-            _let_go(held)
-            os.replace(partial, target)
+            _put(descriptor, partial, target, old, held)
         except BaseException:
             if descriptor is not None:
                 _let_go(held)
@@ -93,14 +89,21 @@ def continuing(path: str | os.PathLike[str]) -> Iterator[str]:
         if not _is_locked(descriptor, partial, otherwise=True):
             raise BlockingIOError(errno.EWOULDBLOCK, "another run is writing it", partial)
         yield partial
-        if old is not None:
-            _take_over(descriptor, old)
-        _sync(descriptor)
-        _let_go(held)
-        os.replace(partial, target)
+        _put(descriptor, partial, target, old, held)
     finally:
         held.close()
     _sync_folder(os.path.dirname(target))
+
+
+def _put(
+    descriptor: int, partial: str, target: str, old: os.stat_result | None, held: contextlib.ExitStack
+) -> None:
+    """Put a written file, which `held` closes, into the place of `target`, as the old one's heir."""
+    if old is not None:
+        _take_over(descriptor, old)
+    _sync(descriptor)
+    _let_go(held)
+    os.replace(partial, target)
 
 
 def _old_status(target: str) -> os.stat_result | None:
