@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .blocks import BLOCK_BYTES, Piece, Work
+from .blocks import Piece, Work, steps_of_block
 
 if TYPE_CHECKING:
     from ..core.states import Shape
@@ -33,12 +33,11 @@ class Batch(Work):
         self.net, self.source, self.keeps_steps = net, features.path, keeps_steps
         self._features, self.lengths = features, lengths
         self.batch = features.shape[0] if len(features.shape) == 3 else None
-        *_, self._time, size = features.shape
+        self._time = features.shape[-2]
         count = self._count
         self.total = count * self._time
         if block is None:
-            width = self.net.core.architecture.output_size if keeps_steps or net.bidirectional else 0
-            block = max(1, BLOCK_BYTES // (size * features.dtype.itemsize + width * net.dtype.itemsize))
+            block = steps_of_block(net, features.dtype.itemsize, keeps_steps)
         needs_all = net.bidirectional or (features.in_order and net.reverse)
         if self._time <= block or needs_all:
             rows, steps = block // max(1, self._time), self._time

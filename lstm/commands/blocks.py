@@ -25,6 +25,12 @@ BLOCK_BYTES = 1 << 24
 """Of the inputs and outputs of a block, if no size is asked for."""
 
 
+def steps_of_block(net: LSTM, itemsize: int, keeps_steps: bool) -> int:
+    """How many steps take BLOCK_BYTES, with what is computed of them."""
+    width = net.core.architecture.output_size if keeps_steps or net.bidirectional else 0
+    return max(1, BLOCK_BYTES // (net.input_size * itemsize + width * net.dtype.itemsize))
+
+
 class Piece(NamedTuple):
     """A block: some steps of some rows."""
 

@@ -14,8 +14,8 @@ import numpy as np
 from .. import arrow
 from ..formats import FormatError
 from ..formats.reading import open_plain
-from .blocks import Piece, Work
-from .rows import run_rows, steps_of_block
+from .blocks import Piece, Work, steps_of_block
+from .rows import run_rows
 
 if TYPE_CHECKING:
     from ..model import LSTM

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .blocks import BLOCK_BYTES, Piece, Work
+from .blocks import Piece, Work, steps_of_block
 
 if TYPE_CHECKING:
     from ..core.states import Shape
@@ -93,12 +93,6 @@ class Rows(Work):
         if count == 1 and not self._cuts_rows:
             return f"{what}: all steps of a row are needed at once"
         return f"{what}; a smaller --block needs less"
-
-
-def steps_of_block(net: LSTM, itemsize: int, keeps_steps: bool) -> int:
-    """How many steps take BLOCK_BYTES, with what is computed of them."""
-    width = net.core.architecture.output_size if keeps_steps or net.bidirectional else 0
-    return max(1, BLOCK_BYTES // (net.input_size * itemsize + width * net.dtype.itemsize))
 
 
 def run_rows(
