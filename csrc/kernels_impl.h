@@ -69,12 +69,23 @@
 
 #include "cell_backward.h"
 
+#if REAL_BITS == 32
+/* w (4, LANES) = the gates of one k, kept in 16 bits; `format` is LSTM_BFLOAT16 or LSTM_FLOAT16. */
+static LSTM_INLINE void NAME(widen_gates)(const uint16_t *packed, const int format, VEC *w) {
+    if (format == LSTM_BFLOAT16) {
+        VEC_WIDEN_bfloat16(packed, w);
+    } else {
+        VEC_WIDEN_float16(packed, w);
+    }
+}
+#endif
+
 /* sums (rows, panels, 4, LANES) = start + input (rows, depth) . weights (panels, depth, 4, LANES), in blocks of
- * `sum_block` k.
- * `rows` and `panels` are constants after inlining, so that the block's accumulators live in registers. */
+ * `sum_block` k; `format` is how the weights are kept: those of 16 bits are widened in registers.
+ * `rows`, `panels` and `format` are constants after inlining, so that the block's accumulators live in registers. */
 static LSTM_INLINE void NAME(accumulate)(const TILE_ARGUMENTS *tile, const int rows, const int panels,
-                                         REAL *sums, ptrdiff_t sums_row_stride, ptrdiff_t sums_panel_stride,
-                                         ptrdiff_t sum_block) {
+                                         const int format, REAL *sums, ptrdiff_t sums_row_stride,
+                                         ptrdiff_t sums_panel_stride, ptrdiff_t sum_block) {
     const REAL *const input = tile->input;
     const REAL *const weights = tile->weights;
     const ptrdiff_t input_row_stride = tile->input_row_stride;
@@ -94,7 +105,7 @@ static LSTM_INLINE void NAME(accumulate)(const TILE_ARGUMENTS *tile, const int r
         const char *const prefetch = (const char *)tile->prefetch;
         for (ptrdiff_t k = block; k < end; k++) {
             /* A tall tile leaves time for it; in a low one it only takes the place of a load. */
-            if (rows > 1 && 2 * rows > ROW_TILE) {
+            if (format == LSTM_FULL && rows > 1 && 2 * rows > ROW_TILE) {
                 VEC_PREFETCH(prefetch + (k - block) * LSTM_CACHE_LINE);
             }
             VEC x[ROW_TILE];
@@ -104,11 +115,27 @@ static LSTM_INLINE void NAME(accumulate)(const TILE_ARGUMENTS *tile, const int r
             }
 #pragma GCC unroll 4
             for (int p = 0; p < panels; p++) {
+#if REAL_BITS == 32
+                VEC wide[GATE_COUNT];
+                if (format != LSTM_FULL) {
+                    const uint16_t *const packed = (const uint16_t *)(const void *)weights;
+                    const ptrdiff_t place = 2 * p * weights_panel_stride + k * GATE_COUNT * LANES;
+                    NAME(widen_gates)(packed + place, format, wide);
+                }
+#endif
 #pragma GCC unroll 4
                 for (int g = 0; g < GATE_COUNT; g++) {
-                    VEC w = VEC_LOAD(weights + p * weights_panel_stride + (k * GATE_COUNT + g) * LANES);
-                    if (rows > 1) {
-                        VEC_IN_REGISTER(w);
+                    VEC w;
+#if REAL_BITS == 32
+                    if (format != LSTM_FULL) {
+                        w = wide[g];
+                    } else
+#endif
+                    {
+                        w = VEC_LOAD(weights + p * weights_panel_stride + (k * GATE_COUNT + g) * LANES);
+                        if (rows > 1) {
+                            VEC_IN_REGISTER(w);
+                        }
                     }
 #pragma GCC unroll 6
                     for (int r = 0; r < rows; r++) {
@@ -141,7 +168,8 @@ static LSTM_INLINE void NAME(accumulate)(const TILE_ARGUMENTS *tile, const int r
 /* tile->sums (rows, panels, 4, LANES) = start + input . weights */
 static LSTM_INLINE void NAME(gates)(const TILE_ARGUMENTS *tile, const int rows, const int panels) {
     NAME(accumulate)
-    (tile, rows, panels, tile->sums, tile->sums_row_stride, tile->sums_panel_stride, LSTM_SUM_BLOCK);
+    (tile, rows, panels, LSTM_FULL, tile->sums, tile->sums_row_stride, tile->sums_panel_stride,
+     LSTM_SUM_BLOCK);
 }
 
 /* output (rows, units) of one vector of units = hidden (LANES,), as far as the net has units. */
@@ -376,7 +404,8 @@ static LSTM_INLINE void NAME(step)(TILE_ARGUMENTS *tile, const int rows, const i
     REAL sums[TILE_VECTORS * LANES] __attribute__((aligned(64)));
     for (ptrdiff_t left = tile->steps - 1;; left--) {
         NAME(accumulate)
-        (tile, rows, panels, sums, panels * GATE_COUNT * LANES, GATE_COUNT * LANES, tile->sum_block);
+        (tile, rows, panels, LSTM_FULL, sums, panels * GATE_COUNT * LANES, GATE_COUNT * LANES,
+         tile->sum_block);
         NAME(update_cell)(tile, rows, panels, sums);
         if (left == 0) {
             return;
@@ -405,8 +434,10 @@ static void LSTM_MAP(DTYPE, update, ISA)(const TILE_ARGUMENTS *tile, ptrdiff_t r
 
 #if REAL_BITS == 32
 #define NARROW bfloat16
+#define NARROW_FORMAT LSTM_BFLOAT16
 #include "narrow_tiles.h"
 #define NARROW float16
+#define NARROW_FORMAT LSTM_FLOAT16
 #include "narrow_tiles.h"
 #endif
 

@@ -54,11 +54,7 @@ static LSTM_INLINE void NAME(add_narrow)(VEC unit, const uint16_t *weights, ptrd
 #pragma GCC unroll 2
     for (int p = 0; p < panels; p++) {
         VEC w[GATE_COUNT];
-        if (format == LSTM_BFLOAT16) {
-            VEC_WIDEN_bfloat16(weights + p * panel_stride, w);
-        } else {
-            VEC_WIDEN_float16(weights + p * panel_stride, w);
-        }
+        NAME(widen_gates)(weights + p * panel_stride, format, w);
 #pragma GCC unroll 4
         for (int g = 0; g < GATE_COUNT; g++) {
             sums[p * GATE_COUNT + g] = VEC_FMA(unit, w[g], sums[p * GATE_COUNT + g]);
