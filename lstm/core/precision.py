@@ -1,7 +1,5 @@
 """Weights that take less memory than float32: bfloat16, float16, and int8 with a scale for every row.
 
-W_ih, W_hh and, in 16 bits, W_hr are kept small; biases and peepholes stay float32.
-
 Shapes: K features of x or of h; a row is what one unit and gate multiplies with them.
 """
 
@@ -15,7 +13,14 @@ import numpy as np
 from .. import _kernel
 from .architecture import Architecture, Options
 
-PRECISIONS = ("bfloat16", "float16", "int8")
+SMALL = {
+    "bfloat16": ("weight_ih", "weight_hh", "weight_hr"),
+    "float16": ("weight_ih", "weight_hh", "weight_hr"),
+    "int8": ("weight_ih", "weight_hh"),
+}
+"""The matrices that each precision keeps small, by what their names in a state dict begin with."""
+
+PRECISIONS = tuple(SMALL)
 
 MOST_INT8 = 127
 """The largest integer a weight, x or h becomes. Of weights from elsewhere -128 may be one, too."""
@@ -81,11 +86,9 @@ def check_gradients_exist(precision: str | None, dtype: np.dtype[Any]) -> None:
 def kept_bytes(kind: str, shape: tuple[int, ...], dtype: np.dtype[Any], precision: str | None) -> int:
     """Bytes of a weight of this shape and `kind`, what its name begins with in a state dict."""
     count = math.prod(shape)
-    if precision == "int8" and kind in ("weight_ih", "weight_hh"):
-        return count + shape[0] * dtype.itemsize
-    if precision in ("bfloat16", "float16") and kind in ("weight_ih", "weight_hh", "weight_hr"):
-        return 2 * count
-    return count * dtype.itemsize
+    if precision is None or kind not in SMALL[precision]:
+        return count * dtype.itemsize
+    return count + shape[0] * dtype.itemsize if precision == "int8" else 2 * count
 
 
 def quantize_rows(name: str, matrix: np.ndarray) -> Int8Rows:

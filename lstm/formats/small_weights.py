@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core.precision import Int8Rows, narrow, widen
+from ..core.precision import SMALL, Int8Rows, narrow, widen
 from ..core.state_dict import to_state_dict
 from ..core.weights import Int8Weights, Parts
 from .errors import FormatError
@@ -27,12 +27,6 @@ STORED: dict[str, np.dtype[Any]] = {
 }
 """What the small matrices are stored as."""
 UNKEPT = "the integers of its weights have zero points, or scales that are not positive, which int8 nets lack"
-KINDS = {
-    "int8": ("weight_ih", "weight_hh"),
-    "float16": ("weight_ih", "weight_hh", "weight_hr"),
-    "bfloat16": ("weight_ih", "weight_hh", "weight_hr"),
-}
-"""Which ones they are."""
 
 
 def rows_of(integers: np.ndarray, zero_points: np.ndarray, scales: np.ndarray) -> Int8Rows | None:
@@ -58,13 +52,13 @@ def arrays(parts: Parts) -> dict[str, np.ndarray]:
     if parts.precision == "int8":
         for cell, weights in enumerate(parts.weights):
             assert isinstance(weights, Int8Weights)
-            for kind, rows in zip(KINDS["int8"], weights.matrices, strict=True):
+            for kind, rows in zip(SMALL["int8"], weights.matrices, strict=True):
                 name = kind + parts.architecture.suffix(cell)
                 state[name] = rows.values.reshape(state[name].shape)
                 state[name + ENDING] = rows.scales.reshape(-1)
     elif parts.precision is not None:
         for name in state:
-            if name.startswith(KINDS[parts.precision]):
+            if name.startswith(SMALL[parts.precision]):
                 bits = narrow(name, state[name], parts.precision)
                 state[name] = bits.view(STORED[parts.precision])
     return state
@@ -81,7 +75,7 @@ def widened(
     state: dict[str, np.ndarray] = {}
     rows: dict[str, Int8Rows] = {}
     for name, array in stored.items():
-        is_small = name.startswith(KINDS[precision]) and not SCALE.fullmatch(name)
+        is_small = name.startswith(SMALL[precision]) and not SCALE.fullmatch(name)
         expected: np.dtype[Any] = STORED[precision] if is_small else np.dtype(np.float32)
         if array.dtype.newbyteorder("=") != expected:
             raise FormatError(
@@ -126,7 +120,7 @@ def with_rows(parts: Parts, rows: Mapping[str, Int8Rows]) -> Parts | None:
     architecture, hidden = parts.architecture, parts.architecture.hidden_size
     weights = []
     for cell, one in enumerate(parts.weights):
-        names = [kind + architecture.suffix(cell) for kind in KINDS["int8"]]
+        names = [kind + architecture.suffix(cell) for kind in SMALL["int8"]]
         if not all(name in rows for name in names):
             return None
         inputs, hidden_rows = (
