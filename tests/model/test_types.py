@@ -1,7 +1,8 @@
-"""A user's program under mypy: what is right passes, what is wrong is seen."""
+"""A user's program under mypy and pyright: what is right passes, what is wrong is seen."""
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -32,34 +33,60 @@ reveal_type(net.layers[0].bf)
 net.Wf = [[1.0]]
 net.layers[0].pf = np.ones(5)
 """
-WRONG = {
-    'LSTM(3, 5, dtype="float16")': "arg-type",
-    'LSTM(3, 5, activations=["sigmiod", "tanh", "tanh"])': "list-item",
-    "LSTM(3, 5, batch_first=True)": "call-arg",
-    "LSTM(3, 5, 2, True)": "call-arg",
-    "net(X)": "operator",
-    "net.forward(X)": "call-overload",
-    "net.Wf = None": "assignment",
-    "text: str = net.Wf": "assignment",
+WRONG = {  # by line, what mypy and what pyright says
+    'LSTM(3, 5, dtype="float16")': ("arg-type", "reportArgumentType"),
+    'LSTM(3, 5, activations=["sigmiod", "tanh", "tanh"])': ("list-item", "reportArgumentType"),
+    "LSTM(3, 5, batch_first=True)": ("call-arg", "reportCallIssue"),
+    "LSTM(3, 5, 2, True)": ("call-arg", "reportCallIssue"),
+    "net(X)": ("operator", "reportCallIssue"),
+    "net.forward(X)": ("call-overload", "reportCallIssue"),
+    "net.Wf = None": ("assignment", "reportAttributeAccessIssue"),
+    "text: str = net.Wf": ("assignment", "reportAssignmentType"),
 }
 
 
-def test_a_program_under_mypy(tmp_path: Path) -> None:
-    pytest.importorskip("mypy")
-    program = tmp_path / "program.py"
-    program.write_text(RIGHT + "".join(f"{line}\n" for line in WRONG))
-    command = [sys.executable, "-m", "mypy", "--strict", "--config-file", os.devnull, str(program)]
-    command += ["--cache-dir", str(tmp_path / "cache"), "--follow-imports", "silent"]
-    environment = {**os.environ, "MYPYPATH": str(ROOT)}
-    found = subprocess.run(
-        command, capture_output=True, text=True, env=environment, cwd=tmp_path, check=False
-    )
-    lines = [line for line in found.stdout.splitlines() if line.startswith("program.py")]
-    notes = [line for line in lines if "Revealed type" in line]
-    assert len(notes) == 3, found.stdout + found.stderr
-    assert all("ndarray" in line and "floating" in line for line in notes), notes
-    errors = {int(line.split(":")[1]): line for line in lines if ": error: " in line}
+@pytest.fixture
+def program(tmp_path: Path) -> Path:
+    """The right lines, and after them the wrong ones."""
+    path = tmp_path / "program.py"
+    path.write_text(RIGHT + "".join(f"{line}\n" for line in WRONG))
+    return path
+
+
+def check(notes: list[str], errors: dict[int, str], which: int) -> None:
+    """Hold the types that are revealed, and errors by line, to what is expected of checker `which`."""
+    assert len(notes) == 3, (notes, errors)
+    assert all("ndarray" in note and "floating" in note for note in notes), notes
     first = RIGHT.count("\n") + 1
     assert min(errors) >= first, errors
-    for number, (line, code) in enumerate(WRONG.items(), first):
-        assert f"[{code}]" in errors.get(number, ""), (line, errors.get(number))
+    for number, (line, expected) in enumerate(WRONG.items(), first):
+        assert expected[which] in errors.get(number, ""), (line, errors.get(number))
+
+
+def test_a_program_under_mypy(program: Path) -> None:
+    pytest.importorskip("mypy")
+    folder = program.parent
+    command = [sys.executable, "-m", "mypy", "--strict", "--config-file", os.devnull, str(program)]
+    command += ["--cache-dir", str(folder / "cache"), "--follow-imports", "silent"]
+    environment = {**os.environ, "MYPYPATH": str(ROOT)}
+    found = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=folder, check=False)
+    lines = [line for line in found.stdout.splitlines() if line.startswith("program.py")]
+    notes = [line for line in lines if "Revealed type" in line]
+    check(notes, {int(line.split(":")[1]): line for line in lines if ": error: " in line}, 0)
+
+
+def test_a_program_under_pyright(program: Path) -> None:
+    pytest.importorskip("pyright")
+    settings = {"extraPaths": [str(ROOT)], "typeCheckingMode": "strict"}
+    settings["reportConstantRedefinition"] = "none"  # one-letter names of arrays are no constants
+    (program.parent / "pyrightconfig.json").write_text(json.dumps(settings))
+    command = [sys.executable, "-m", "pyright", "--pythonpath", sys.executable, "--outputjson", str(program)]
+    found = subprocess.run(command, capture_output=True, text=True, cwd=program.parent, check=False)
+    said = json.loads(found.stdout)["generalDiagnostics"]
+    notes = [one["message"] for one in said if one["severity"] == "information"]
+    errors = {
+        one["range"]["start"]["line"] + 1: f"{one.get('rule')}: {one['message']}"
+        for one in said
+        if one["severity"] == "error"
+    }
+    check(notes, errors, 1)
