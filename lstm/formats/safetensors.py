@@ -1,6 +1,6 @@
 """safetensors: a state dict under PyTorch's names and, if this package wrote it, a metadata entry ``lstm``.
 
-The library parses; nothing of a file is run.
+The library parses what is read; nothing of a file is run.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from .reading import open_plain
 # By the names that the format gives to dtypes; a bfloat16 is the upper half of a float32.
 DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
 SMALL_DTYPES = {**DTYPES, "I8": "<i1"}
+NAMES = {np.dtype(dtype): name for name, dtype in SMALL_DTYPES.items()}
 LENGTH = 8  # bytes that a file begins with: the length of its header
 # The longest header in any file, in bytes, and what part of a larger file it may be.
 LONGEST_HEADER = 1 << 19
@@ -51,32 +52,31 @@ def _library() -> Any:
 
 
 def write(parts: Parts, path: str | os.PathLike[str]) -> None:
-    """Write the net's state dict and what its arrays do not say."""
-    library = _library()
-    state = small_weights.arrays(parts)
-    # Where there is no memory for the whole file, the library does not raise but ends the process.
-    np.empty(2 * sum(array.nbytes for array in state.values()), np.uint8)
-    content = library.numpy.save(state, metadata={ENTRY: lstm_entry.text(parts)})
-    with open(path, "wb") as file:
-        if parts.precision == "bfloat16":
-            head, content = _with_bfloat16(memoryview(content))
-            file.write(head)
-        file.write(content)
+    """Write the net's state dict and what its arrays do not say: the bytes that the library gives.
 
-
-def _with_bfloat16(content: memoryview) -> tuple[bytes, memoryview]:
-    """The head of a file's content, in which its uint16 are named bfloat16, and the values after it.
-
-    The library takes arrays of NumPy, which has none.
+    Not by the library. Version 0.8 puts a new file in the place of one that it is given, and what it makes in
+    memory takes twice the net's size and holds up signals: 0.3 s for 128 MB (Intel Xeon).
     """
-    end = LENGTH + int.from_bytes(content[:LENGTH], "little")
-    entries = json.loads(bytes(content[LENGTH:end]))
-    for entry in entries.values():
-        if entry.get("dtype") == "U16":
-            entry["dtype"] = "BF16"
-    text = json.dumps(entries, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % LENGTH)  # so that the values stay aligned
-    return len(text).to_bytes(LENGTH, "little") + text, content[end:]
+    state = small_weights.arrays(parts)
+    # As the library has them: the widest first, so that all are aligned.
+    names = sorted(state, key=lambda name: (-state[name].itemsize, name))
+    header: dict[str, Any] = {"__metadata__": {ENTRY: lstm_entry.text(parts)}}
+    end = 0
+    for name in names:
+        array, start = state[name], end
+        end += array.nbytes
+        header[name] = {
+            "dtype": NAMES[array.dtype],
+            "shape": list(array.shape),
+            "data_offsets": [start, end],
+        }
+    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % LENGTH)
+    with open(path, "wb") as file:
+        file.write(len(text).to_bytes(LENGTH, "little") + text)
+        for name in names:
+            stored = SMALL_DTYPES[NAMES[state[name].dtype]]
+            file.write(np.ascontiguousarray(state[name], stored).data)
 
 
 def read(path: str | os.PathLike[str], prefix: str | None = None, **options: Any) -> Parts:

@@ -52,6 +52,36 @@ def test_the_entry_has_every_size_and_option() -> None:
     assert set(OPTIONS) <= set(lstm_entry.FIELDS)
 
 
+# Written without the libraries' copies
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_safetensors_are_the_bytes_of_the_library(dtype: Any, tmp_path: Path) -> None:
+    library = pytest.importorskip("safetensors.numpy")
+    net = LSTM(
+        70, 40, num_layers=2, peephole=True, dtype=dtype, activations=["Sigmoid", "Tanh", "Tanh"], rng=0
+    )
+    net.save(path := tmp_path / "net.safetensors")
+    with pytest.importorskip("safetensors").safe_open(path, "numpy") as file:
+        metadata = file.metadata()
+    assert path.read_bytes() == library.save(net.state_dict(), metadata)
+
+
+@pytest.mark.parametrize("precision", [None, "int8"])
+def test_onnx_is_the_model_of_the_library(precision: Any, tmp_path: Path) -> None:
+    """Sizes of one, two and three bytes among them."""
+    onnx = pytest.importorskip("onnx")
+    from lstm.formats.onnx import writer
+
+    net = LSTM(70, 40, num_layers=2, bidirectional=True, dtype=np.float32, precision=precision, rng=0)
+    net.save(path := tmp_path / "net.onnx")
+    expected = writer._built(onnx, net.core.parts())
+    for layer in range(2):
+        for name, array in writer._layer_arrays(net.core.parts(), layer).items():
+            expected.graph.initializer.append(onnx.numpy_helper.from_array(array, name))
+    assert onnx.load(path) == expected
+
+
 # Options
 
 

@@ -5,6 +5,7 @@ Shapes: B batch, T time, I input, H hidden, L layers, D directions.
 
 from __future__ import annotations
 
+import io
 import os
 from typing import Any
 
@@ -44,19 +45,53 @@ def write(parts: Parts, path: str | os.PathLike[str]) -> None:
     size = sum(array.nbytes for array in arrays.values())
     if size > LARGEST:
         raise ValueError(f"the weights take {size} bytes, but an .onnx file holds less than 2 GB")
-    content = _built(onnx, parts, arrays).SerializeToString()
+    model = _built(onnx, parts)
     with open(path, "wb") as file:
-        file.write(content)
+        _write_model(file, onnx, model, arrays)
 
 
-def _built(onnx: Any, parts: Parts, weights: dict[str, np.ndarray]) -> Any:
-    """The ModelProto of a net, with its weights by their names in the model."""
+def _write_model(file: io.BufferedWriter, onnx: Any, model: Any, weights: dict[str, np.ndarray]) -> None:
+    """Write a ModelProto whose graph has these arrays as initializers, too.
+
+    Array by array, from where it is: the library copies each three times, and no signal is heard meanwhile,
+    0.5 s for 128 MB (Intel Xeon).
+    """
+    heads = []
+    for name, array in weights.items():
+        kind = onnx.helper.np_dtype_to_tensor_dtype(array.dtype)
+        tensor = onnx.TensorProto(name=name, dims=array.shape, data_type=kind).SerializeToString()
+        values = _key(onnx.TensorProto.RAW_DATA_FIELD_NUMBER, array.nbytes)
+        size = len(tensor) + len(values) + array.nbytes
+        heads.append(_key(onnx.GraphProto.INITIALIZER_FIELD_NUMBER, size) + tensor + values)
+    graph = model.graph.SerializeToString()
+    model.ClearField("graph")
+    size = len(graph) + sum(map(len, heads)) + sum(array.nbytes for array in weights.values())
+    file.write(model.SerializeToString())
+    file.write(_key(onnx.ModelProto.GRAPH_FIELD_NUMBER, size) + graph)
+    for head, array in zip(heads, weights.values(), strict=True):
+        file.write(head)
+        file.write(np.ascontiguousarray(array, array.dtype.newbyteorder("<")).data)
+
+
+def _key(field: int, size: int) -> bytes:
+    """What stands before `size` bytes of a protobuf field: its number, its wire type 2, and the size."""
+    found = bytearray()
+    for value in (field << 3 | 2, size):
+        while value > 0x7F:
+            found.append(value & 0x7F | 0x80)
+            value >>= 7
+        found.append(value)
+    return bytes(found)
+
+
+def _built(onnx: Any, parts: Parts) -> Any:
+    """The ModelProto of a net without its weights."""
     helper = onnx.helper
     architecture = parts.architecture
     layers, directions = architecture.num_layers, architecture.directions
     hidden_size = architecture.hidden_size
     nodes = [helper.make_node("Transpose", ["X"], ["features_0"], perm=[1, 0, 2])]
-    arrays = {"side_by_side": np.array([0, 0, -1]), **weights}
+    arrays = {"side_by_side": np.array([0, 0, -1])}
     if layers > 1:
         arrays["layers"] = np.full(layers, directions)
         for state in ("h0", "C0"):
