@@ -43,7 +43,7 @@ def main() -> None:
     X = np.stack([value, key], axis=1)  # (T, 2)
     net = keyed_memory(8)
     axes = lstm.plot.gates(net.trace(X), X)
-    axes[0].set_yticks([0, 1], ["value", "key"])
+    axes[0].set_yticks([0, 1], ["value", "key"], fontsize="small")
     axes[0].set_ylabel("")
     axes[0].figure.suptitle("A memory with a key: unit 0 keeps the value it saw at the last key press")
     axes[0].figure.savefig(path, dpi=120)

@@ -2,5 +2,6 @@
 
 from .curves import gradients, learning
 from .heat_maps import gates
+from .values import time_constants
 
-__all__ = ["gates", "gradients", "learning"]
+__all__ = ["gates", "gradients", "learning", "time_constants"]
