@@ -2,6 +2,8 @@
 
 from .curves import gradients, learning
 from .heat_maps import gates
+from .singles import unit
+from .texts import text
 from .values import time_constants
 
-__all__ = ["gates", "gradients", "learning", "time_constants"]
+__all__ = ["gates", "gradients", "learning", "text", "time_constants", "unit"]

@@ -99,12 +99,12 @@ def index(name: str, value: Any, count: int, things: str) -> int:
     return number % count
 
 
-def of_unit(trace: Trace, unit: int, layer: int, row: int) -> dict[str, np.ndarray]:
-    """(T,) of f, i, g, o, C and, without a projection, h of one unit."""
+def of_unit(trace: Trace, unit: int, layer: int, row: int) -> tuple[int, dict[str, np.ndarray]]:
+    """Number of a unit, from 0 on, and its f, i, g, o, C and, without a projection, h: (T,) each."""
     values = {name: of_row(trace, name, layer, row) for name in TITLES}
     hidden = values["f"].shape[1]
     number = index("unit", unit, hidden, "units")
-    return {name: of_all[:, number] for name, of_all in values.items() if of_all.shape[1] == hidden}
+    return number, {name: part[:, number] for name, part in values.items() if part.shape[1] == hidden}
 
 
 def unit_numbers(units: Any, hidden_size: int) -> np.ndarray:
