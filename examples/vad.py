@@ -39,6 +39,7 @@ FRAME = 512  # samples, 32 ms
 CONTEXT = 64  # samples of the frame before that a frame is seen with
 WINDOW, HOP = 256, 128  # samples of a spectrum, and from one to the next
 ZERO = np.zeros((), np.float32)
+SPOKEN = "#dcecd8"  # the colour of speech in the picture
 
 # What is taken from the model beside its LSTM.
 SHAPES = {
@@ -138,7 +139,7 @@ class SpeechDetector:
         self._features = np.empty(128, np.float32)
         ends = [*(convolution.input for convolution in self.convolutions[1:]), self._features[np.newaxis]]
         self._layers = list(zip(self.convolutions, ends, strict=True))
-        self.stream = net.stream()
+        self.net, self.stream = net, net.stream()
         self._hidden = np.empty(128, np.float32)
         self._head, self._head_bias = weights["output.weight"].ravel(), float(weights["output.bias"][0])
 
@@ -252,35 +253,54 @@ def timed(run: Callable[[np.ndarray], Any], inputs: Iterable[np.ndarray]) -> tup
     return results, seconds
 
 
-def draw(path: str, samples: np.ndarray, probabilities: Sequence[float], threshold: float) -> None:
-    """Write a picture: the waveform, the probability of speech over it, and what was found, shaded."""
+def draw(
+    path: str, samples: np.ndarray, probabilities: Sequence[float], threshold: float, trace: Any
+) -> None:
+    """Write a picture: waveform, probability of speech, and what the LSTM makes of it, all over time."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    figure, axis = plt.subplots(figsize=(10, 3.2), layout="constrained")
+    import lstm.plot
+
+    heights = {"height_ratios": [1, 1, 1.8, 1.8]}
+    figure, axes = plt.subplots(4, sharex=True, figsize=(10, 6.8), layout="constrained", gridspec_kw=heights)
+    middles = (np.arange(len(probabilities)) + 0.5) * FRAME / RATE
+    units = np.argsort(lstm.plot.time_constants(trace))[::4]  # all 128 take four times the bytes
+    lstm.plot.gates(trace, show="fC", units=units, labels=middles, axes=axes[2:])
+    axes[2].set_title("forget gate f of every fourth unit", loc="left", fontsize="medium")
+    draw_waveform(axes[0], samples)
+    draw_probabilities(axes[1], probabilities, threshold)
     for start, end in segments(probabilities, threshold):
-        axis.axvspan(start, end, color="#d9efd9", lw=0, label="speech")
-    # Of each pixel the lowest and the highest sample: more than that cannot be seen.
+        for ax in axes[:2]:
+            ax.axvspan(start, end, color=SPOKEN, lw=0, zorder=0)
+    axes[-1].set(xlim=(0, len(samples) / RATE), xlabel="time (s)")
+    figure.savefig(path, dpi=100)
+    plt.close(figure)
+
+
+def draw_waveform(ax: Any, samples: np.ndarray) -> None:
+    """Samples (N,) over time: of each pixel the lowest and the highest, more than that cannot be seen."""
     starts = np.arange(0, len(samples), max(1, len(samples) // 2000))
     low, high = (extreme.reduceat(samples, starts) for extreme in (np.minimum, np.maximum))
-    axis.fill_between(starts / RATE, low, high, color="#8fa3ad", lw=0.3, label="waveform")
+    ax.fill_between(starts / RATE, low, high, color="#5b7282", lw=0.3)
     loudest = 1.1 * max(high.max(), -low.min(), 1e-3)
-    axis.set(xlim=(0, len(samples) / RATE), xlabel="time (s)", ylim=(-loudest, loudest), ylabel="amplitude")
-    over = axis.twinx()
-    over.axhline(threshold, color="#c44e1a", lw=0.8, ls=(0, (2, 3)), label=f"threshold {threshold:g}")
-    # A probability is known when the last sample of its frame has arrived.
+    ax.set(ylim=(-loudest, loudest), ylabel="amplitude")
+    ax.set_title("waveform (shaded: speech)", loc="left", fontsize="medium")
+    ax.spines[["top", "right"]].set_visible(False)
+
+
+def draw_probabilities(ax: Any, probabilities: Sequence[float], threshold: float) -> None:
+    """Probabilities (frames,), each from when the last sample of its frame has arrived."""
     known = (np.arange(len(probabilities)) + 1) * FRAME / RATE
-    over.plot(known, probabilities, color="#c44e1a", lw=1.4, label="probability of speech")
-    over.set(ylim=(-0.04, 1.14), yticks=np.linspace(0, 1, 6), ylabel="probability")
-    handles = [both.get_legend_handles_labels() for both in (axis, over)]
-    by_label = {label: handle for some in handles for handle, label in zip(*some, strict=True)}
-    figure.legend(by_label.values(), by_label.keys(), loc="outside upper center", ncols=4, frameon=False)
-    for each in (axis, over):
-        each.spines["top"].set_visible(False)
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
+    ax.plot(known, probabilities, color="#c44e1a", lw=1.4)
+    ax.axhline(threshold, color="0.3", lw=0.8, ls=(0, (2, 3)))
+    ax.set(ylim=(-0.04, 1.08), yticks=[0, 0.5, 1])
+    ax.set_title(
+        f"probability of speech (dotted: the threshold, {threshold:g})", loc="left", fontsize="medium"
+    )
+    ax.spines[["top", "right"]].set_visible(False)
 
 
 class OnnxRuntime:
@@ -379,7 +399,9 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--threshold", type=float, default=0.5, help="probability that counts as speech (0.5)"
     )
-    parser.add_argument("--png", metavar="PNG", help="draw the probability over the waveform")
+    parser.add_argument(
+        "--png", metavar="PNG", help="draw the waveform, the probability and the LSTM's units"
+    )
     parser.add_argument("--benchmark", action="store_true", help="time ONNX Runtime on the same frames, too")
     return parser
 
@@ -402,7 +424,10 @@ def run(arguments: argparse.Namespace) -> bool:
     mean, worst = 1e6 * statistics.mean(seconds), 1e6 * max(seconds)
     print(f"{len(inputs)} frames of 32 ms: {mean:.0f} µs each on the average, {worst:.0f} µs the slowest")
     if arguments.png:
-        draw(arguments.png, samples, probabilities, arguments.threshold)
+        detector.reset()
+        features = np.array([detector.features(frame).copy() for frame in inputs])
+        trace = detector.net.trace(features)
+        draw(arguments.png, samples, probabilities, arguments.threshold, trace)
         print(f"wrote {arguments.png}")
     return not arguments.benchmark or benchmark(arguments.model, inputs)
 

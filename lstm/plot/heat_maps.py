@@ -214,12 +214,16 @@ def signed_panel(title: str, values: np.ndarray, rows: Rows, scale: str) -> Pane
 def draw_panel(ax: Any, panel: Panel, steps: Steps) -> None:
     """One heat map: rows upward, time to the right, a colour bar beside it."""
     values = panel.values if panel.bounds is None else panel.values / panel.bounds
-    # Of more values than pixels means are drawn: of values, since the mean of red and blue is no white.
+    # Of more values than pixels matplotlib draws means if it may choose: of values, since the mean of red and
+    # blue is white.
+    room = ax.get_window_extent()
+    has_room = values.shape[0] <= room.width and values.shape[1] <= room.height
     image = ax.imshow(
         values.T,
         aspect="auto",
         origin="lower",
         extent=(*steps.edges, -0.5, values.shape[1] - 0.5),
+        interpolation="nearest" if has_room else None,
         interpolation_stage="data",
         **panel.colours,
     )

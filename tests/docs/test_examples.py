@@ -153,7 +153,7 @@ def test_a_low_threshold_still_ends(vad) -> None:
     assert vad.segments([0.1] * 9 + [0.0] * 9, 0.1) == [(0, 9 * 512 / 16000)]
 
 
-def test_the_picture_holds_waveform_probabilities_and_segments(
+def test_the_picture_holds_waveform_probabilities_segments_and_units(
     vad, inputs, recorded, tmp_path, monkeypatch
 ) -> None:
     pytest.importorskip("matplotlib").use("Agg")
@@ -161,17 +161,26 @@ def test_the_picture_holds_waveform_probabilities_and_segments(
 
     close, figures = plt.close, []
     monkeypatch.setattr(plt, "close", figures.append)
-    vad.draw(str(tmp_path / "speech.png"), inputs.ravel(), recorded["speech_probability"], 0.5)
+    trace = lstm.load(SPEECH / "lstm.npz").trace(recorded["features"])
+    probabilities = recorded["speech_probability"]
+    vad.draw(str(tmp_path / "speech.png"), inputs.ravel(), probabilities, 0.5, trace)
     (figure,) = figures
-    below, over = figure.axes
-    line = next(line for line in over.lines if line.get_label() == "probability of speech")
-    np.testing.assert_array_equal(line.get_ydata(), recorded["speech_probability"])
-    np.testing.assert_allclose(line.get_xdata(), 0.032 * np.arange(1, 481))
-    edges = [(patch.get_x(), patch.get_x() + patch.get_width()) for patch in below.patches]
-    np.testing.assert_allclose(edges, vad.segments(recorded["speech_probability"], 0.5))
-    heights = below.collections[0].get_paths()[0].vertices[:, 1]
+    waveform, verdict, f, C = figure.axes[:4]
+    np.testing.assert_array_equal(verdict.lines[0].get_ydata(), probabilities)
+    np.testing.assert_allclose(verdict.lines[0].get_xdata(), 0.032 * np.arange(1, 481))
+    assert set(verdict.lines[1].get_ydata()) == {0.5}
+    for ax in (waveform, verdict):
+        edges = [(patch.get_x(), patch.get_x() + patch.get_width()) for patch in ax.patches]
+        np.testing.assert_allclose(edges, vad.segments(probabilities, 0.5))
+    heights = waveform.collections[0].get_paths()[0].vertices[:, 1]
     assert (heights.min(), heights.max()) == (inputs.min(), inputs.max())
-    assert below.get_xlabel() == "time (s)"
+    order = np.argsort(trace.f[0].astype(float).mean(axis=0))[::4]
+    np.testing.assert_array_equal(f.images[0].get_array(), trace.f[0][:, order].T)
+    np.testing.assert_allclose(f.images[0].get_extent(), [0, 480 * 0.032, -0.5, 31.5], atol=1e-9)
+    assert C.images[0].get_array().shape == (32, 480)
+    assert C.get_xlabel() == "time (s)"
+    # One scale for each: the bars of colours are the only other axes.
+    assert [ax.get_label() for ax in figure.axes[4:]] == ["<colorbar>", "<colorbar>"]
     close(figure)
 
 
@@ -194,7 +203,7 @@ def test_from_the_command_line(tmp_path: Path) -> None:
     assert height >= 200
     assert width >= 800
     # White around it, and every colour that is drawn.
-    for colour in ("#ffffff", "#d9efd9", "#8fa3ad", "#c44e1a"):
+    for colour in ("#ffffff", "#dcecd8", "#5b7282", "#c44e1a"):
         wanted = np.array([int(colour[k : k + 2], 16) for k in (1, 3, 5)]) / 255
         assert (np.abs(picture - wanted).max(axis=-1) < 0.01).sum() > 200, colour
 
