@@ -113,8 +113,10 @@ def _draw_input(ax: Any, trace: Trace, X: ArrayLike, row: int, steps: Steps) -> 
 def _draw_lines(ax: Any, title: str, lines: dict[str, np.ndarray], steps: Steps) -> None:
     """Lines (T,) by their names; a few steps have a mark each."""
     marker = "." if len(steps.places) <= 100 else ""
-    for name, values in lines.items():
-        ax.plot(steps.places, values, color=COLOURS[name], marker=marker, linewidth=1.2, label=name)
+    for place, (name, values) in enumerate(lines.items()):
+        # The first is the thinnest and on top, so that lines can be seen where they are the same.
+        style = {"linewidth": 1.2 + 0.7 * place, "zorder": 3 - 0.1 * place}
+        ax.plot(steps.places, values, color=COLOURS[name], marker=marker, label=name, **style)
     is_signed = not all(is_share(values) for values in lines.values())
     if set(lines) <= set(GATES) and not is_signed:
         ax.set_ylim(-0.04, 1.04)

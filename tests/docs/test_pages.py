@@ -35,3 +35,9 @@ def test_links_lead_to_files(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#\s]+)", page.read_text("utf-8")):
         if "://" not in target:
             assert (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("picture", sorted(ROOT.glob("docs/*.png")), ids=lambda picture: picture.name)
+def test_pictures_are_small_and_shown(picture: Path) -> None:
+    assert picture.stat().st_size < 200_000
+    assert any(f"{picture.name})" in page.read_text("utf-8") for page in PAGES)
