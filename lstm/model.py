@@ -20,7 +20,7 @@ from .core.checks import generator, is_usable, net_dtype, positive_size
 from .core.net import Net
 from .core.precision import check_precision
 from .core.states import States
-from .core.summary import summary
+from .core.summary import html_summary, summary
 from .core.trace import Trace
 from .core.typing import ActivationForm, ArrayProperty, FloatDType, Floats, Precision
 from .core.weights import Parts, initialize
@@ -790,3 +790,6 @@ class LSTM(Conversions):
 
     def __repr__(self) -> str:
         return self._net.describe(type(self).__name__)
+
+    def _repr_html_(self) -> str:
+        return html_summary(self._net, type(self).__name__)

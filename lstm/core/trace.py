@@ -12,8 +12,18 @@ import numpy as np
 from . import masks, reference
 from .architecture import Architecture
 from .checks import usable_rows
+from .html_tables import html_table
 from .sequence import Cells, run_cell
 from .typing import Floats
+
+MEANINGS = {
+    "i": "input gate",
+    "f": "forget gate",
+    "g": "candidate",
+    "o": "output gate",
+    "C": "cell state",
+    "h": "output",
+}
 
 
 class Trace(NamedTuple):
@@ -32,6 +42,10 @@ class Trace(NamedTuple):
     def __repr__(self) -> str:
         shapes = [f"{name} {values.shape}" for name, values in zip(self._fields, self, strict=True)]
         return f"<trace of {self.h.dtype}: {', '.join(shapes)}>"
+
+    def _repr_html_(self) -> str:
+        rows = [[name, MEANINGS[name], str(values.shape)] for name, values in self._asdict().items()]
+        return html_table([f"trace of {self.h.dtype}"], ["array", "what it is", "shape"], rows, "")
 
 
 def trace_cells(

@@ -6,6 +6,7 @@ Shapes: B batch, T time, I input, H hidden, L layers, D directions.
 from __future__ import annotations
 
 import inspect
+from html.parser import HTMLParser
 from typing import Any
 
 import numpy as np
@@ -117,6 +118,68 @@ def test_a_trace_shows_shapes() -> None:
     assert repr(trace) == (
         f"<trace of float64: i {shape}, f {shape}, g {shape}, o {shape}, C {shape}, h (1, 4, 2)>"
     )
+
+
+def test_printing_a_trace_shows_shapes(capsys: pytest.CaptureFixture[str]) -> None:
+    print(LSTM(3, 5, 2, bidirectional=True).trace(np.ones((6, 4, 3))))
+    assert capsys.readouterr().out.startswith("<trace of float64: i (4, 6, 4, 5), f (4, 6, 4, 5), ")
+
+
+class Cells(HTMLParser):
+    """The rows of the tables of a document, its other text, and its tags."""
+
+    def __init__(self, document: str) -> None:
+        super().__init__()
+        self.rows: list[list[str]] = []
+        self.text: list[str] = []
+        self.tags: list[str] = []
+        self.feed(document)
+        self.close()
+        assert not self.tags
+
+    def handle_starttag(self, tag: str, attrs: object) -> None:
+        assert not attrs
+        if tag == "br":
+            return
+        assert tag in ("div", "code", "table", "thead", "tbody", "tr", "th", "td")
+        self.tags.append(tag)
+        if tag == "tr":
+            self.rows.append([])
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.tags.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        (self.rows[-1] if self.tags[-1] in ("th", "td") else self.text).append(data)
+
+
+def test_a_net_in_a_notebook(capsys: pytest.CaptureFixture[str]) -> None:
+    """The table says what the summary says."""
+    net = LSTM(3, 5, 2, bidirectional=True, proj_size=2, peephole=True, dtype=np.float32)
+    net.summary()
+    first, shapes, *table, total = capsys.readouterr().out.splitlines()
+    shown = Cells(net._repr_html_())
+    assert shown.text == [first, shapes, total]
+    assert [" ".join(row) for row in shown.rows] == [" ".join(line.split()) for line in table]
+
+
+def test_a_trace_in_a_notebook() -> None:
+    shown = Cells(LSTM(3, 5, proj_size=2).trace(np.ones((4, 3)))._repr_html_())
+    assert shown.text == ["trace of float64"]
+    assert shown.rows == [
+        ["array", "what it is", "shape"],
+        ["i", "input gate", "(1, 4, 5)"],
+        ["f", "forget gate", "(1, 4, 5)"],
+        ["g", "candidate", "(1, 4, 5)"],
+        ["o", "output gate", "(1, 4, 5)"],
+        ["C", "cell state", "(1, 4, 5)"],
+        ["h", "output", "(1, 4, 2)"],
+    ]
+
+
+def test_names_of_classes_are_no_html() -> None:
+    net = type("<script>alert(1)</script>", (LSTM,), {})(3, 5)
+    assert Cells(net._repr_html_()).text[0] == "<script>alert(1)</script>(3, 5, dtype=float64)"
 
 
 def test_dir_of_the_package() -> None:
