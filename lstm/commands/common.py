@@ -218,6 +218,30 @@ def writing(path: str) -> Iterator[None]:
         raise UnusableError(f"{path}: {error.strerror or error}") from error
 
 
+def prepare_drawing(what: str) -> None:
+    """Let matplotlib draw into files, without a screen; UnusableError, which names `what`, without it."""
+    try:
+        import matplotlib
+    except ImportError as error:
+        raise UnusableError(f'{what} needs matplotlib: pip install "lstm-native[plot]"') from error
+    matplotlib.use("Agg")
+
+
+def write_png(figure: Any, path: str, dpi: int) -> None:
+    """Write a figure of matplotlib; an older file stays if that fails."""
+    from ..formats.writing import replacing
+
+    with writing(path), replacing(path) as partial, warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of letters that its font lacks
+        figure.savefig(partial, format="png", dpi=dpi)
+
+
+def check_ending(option: str, path: str | None, *endings: str) -> None:
+    """UnusableError if a file to be written has another ending than these."""
+    if path is not None and not path.lower().endswith(endings):
+        raise UnusableError(f"{option} is {path}, but must end in {' or '.join(endings)}")
+
+
 @contextlib.contextmanager
 def progress(total: int, unit: str) -> Iterator[Callable[[int], object]]:
     """Yield what takes the units done; they are shown on a terminal, where tqdm is installed."""

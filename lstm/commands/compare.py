@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-from typing import Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 from .common import (
     Parser,
@@ -13,13 +14,20 @@ from .common import (
     add_json,
     add_picks,
     add_threads,
+    check_ending,
+    check_outputs,
     load_net,
+    prepare_drawing,
     progress,
     read,
     refuse_options,
     write,
     write_json,
+    write_png,
 )
+
+if TYPE_CHECKING:
+    from ..comparison.comparison import Comparison
 
 FAILED = 1
 
@@ -77,10 +85,25 @@ def add(commands: Any) -> Parser:
         metavar="N",
         help="threads of NumPy's BLAS, 0 for as many as it likes (default 1)",
     )
+    parser.add_argument("--png", metavar="CHART.png", help="draw times and errors (extra plot)")
     add_threads(parser, default=1)
     add_json(parser)
     parser.set_defaults(run=run)
     return parser
+
+
+@contextlib.contextmanager
+def limited_blas(threads: int | None) -> Iterator[None]:
+    """Hold NumPy's BLAS to `threads` in this block, or UnusableError; None: to one, if that is possible."""
+    from ..comparison import machine
+
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(machine.limited_blas(1 if threads is None else threads))
+        except ImportError as error:
+            if threads is not None:
+                raise UnusableError(f"--blas-threads: {error}") from error
+        yield
 
 
 def _threads(text: str) -> int:
@@ -92,11 +115,13 @@ def _threads(text: str) -> int:
 
 def run(arguments: argparse.Namespace) -> int:
     """Compare, and print what was found."""
-    from ..comparison import cases, comparison, machine, report
+    from ..comparison import cases, comparison, report
+    from ..comparison.text import printable
 
     model = None
     unused: list[str] = []
     chosen = list(cases.grid()) if arguments.model is None else []
+    _check_chart(arguments)
     if arguments.model is None:
         refuse_options(arguments)
     if arguments.model is not None:
@@ -112,20 +137,30 @@ def run(arguments: argparse.Namespace) -> int:
             except (ValueError, TypeError, MemoryError) as error:
                 raise UnusableError(f"{arguments.input}: {str(error) or 'not enough memory'}") from error
     comparisons = []
-    with contextlib.ExitStack() as stack:
-        try:
-            threads = 1 if arguments.blas_threads is None else arguments.blas_threads
-            stack.enter_context(machine.limited_blas(threads))
-        except ImportError as error:
-            if arguments.blas_threads is not None:
-                raise UnusableError(f"--blas-threads: {error}") from error
-        done = stack.enter_context(progress(len(chosen), "cases"))
+    with limited_blas(arguments.blas_threads), progress(len(chosen), "cases") as done:
         for case in chosen:
             comparisons.append(comparison.compare_case(case))
             done(1)
         described = comparisons, model, arguments.input, unused
+        if arguments.png is not None:
+            _draw(comparisons, arguments)
         if arguments.json:
             write_json(report.json_report(*described))
         else:
-            write(report.text_report(*described))
+            chart = "" if arguments.png is None else f"chart: {printable(arguments.png)}\n"
+            write(report.text_report(*described) + chart)
     return 0 if all(c.passed for c in comparisons) else FAILED
+
+
+def _check_chart(arguments: argparse.Namespace) -> None:
+    """UnusableError if the chart cannot be drawn, before anything is computed."""
+    if arguments.png is not None:
+        check_ending("--png", arguments.png, ".png")
+        check_outputs([arguments.png], [arguments.model, arguments.input])
+        prepare_drawing("--png")
+
+
+def _draw(comparisons: list[Comparison], arguments: argparse.Namespace) -> None:
+    from ..comparison import chart
+
+    write_png(chart.figure(comparisons, arguments.model), arguments.png, dpi=110)

@@ -13,11 +13,14 @@ from .common import (
     add_command,
     add_json,
     add_threads,
+    check_ending,
     check_outputs,
     positive_integer,
+    prepare_drawing,
     read,
     write,
     write_json,
+    write_png,
     writing,
 )
 
@@ -172,11 +175,11 @@ def run(arguments: argparse.Namespace) -> int:
 def _check_paths(arguments: argparse.Namespace) -> None:
     """UnusableError if the files named do not go together, or options do not."""
     for option in ("output", "checkpoint", "resume", "png"):
-        path, ending = getattr(arguments, option), ".png" if option == "png" else ".npz"
-        if path is not None and not path.lower().endswith(ending):
-            raise UnusableError(f"--{option} is {path}, but must end in {ending}")
+        check_ending(f"--{option}", getattr(arguments, option), ".png" if option == "png" else ".npz")
     outputs = [arguments.output, arguments.checkpoint, arguments.png]
     check_outputs([path for path in outputs if path is not None], [arguments.data])
+    if arguments.png is not None:
+        prepare_drawing("--png")
     if arguments.resume is None:
         return
     check_outputs([arguments.output], [arguments.resume])
@@ -261,19 +264,14 @@ def _new(arguments: argparse.Namespace, arrays: dict[str, np.ndarray]) -> Traine
 
 
 def _draw(trainer: Trainer, path: str) -> None:
-    """The learning curve; UnusableError without matplotlib."""
+    """The learning curve; UnusableError if there is none."""
     from .. import plot
-    from ..formats.writing import replacing
 
     try:
-        import matplotlib
-
-        matplotlib.use("Agg")
         axes = plot.learning(trainer)
-    except (ImportError, ValueError) as error:
+    except ValueError as error:
         raise UnusableError(f"--png: {error}") from error
-    with writing(path), replacing(path) as partial:
-        axes[0].figure.savefig(partial, format="png", dpi=80)
+    write_png(axes[0].figure, path, dpi=80)
 
 
 def _told(arguments: argparse.Namespace, trainer: Trainer) -> str:
