@@ -15,7 +15,7 @@ from types import FrameType
 from typing import NoReturn
 
 from ._version import __version__
-from .commands import compare, convert, info, run, train
+from .commands import compare, convert, info, report, run, train
 from .commands.common import Parser, UnusableError, tell
 from .systems import ending_signals
 from .threads import using_threads
@@ -69,7 +69,7 @@ def _run(argv: Sequence[str] | None) -> int:
     return status
 
 
-COMMANDS = (info, run, convert, compare, train)
+COMMANDS = (info, run, convert, compare, report, train)
 
 
 @contextlib.contextmanager

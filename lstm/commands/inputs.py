@@ -39,12 +39,7 @@ class Initial(NamedTuple):
 
 def read_lengths(net: LSTM, arguments: argparse.Namespace, features: Reader) -> Lengths:
     """Check X, and the lengths or offsets that the arguments name, in the words of the net's own checks."""
-    try:
-        # Takes no memory, whatever its shape.
-        X = np.broadcast_to(np.zeros((), features.dtype), features.shape)
-        batch = sequence_input(X, net.input_size).batch
-    except (ValueError, TypeError) as error:
-        raise UnusableError(f"{features.path}: {error}") from error
+    batch = rows_of(net, features)
     path = arguments.lengths if arguments.offsets is None else arguments.offsets
     if path is None:
         return Lengths(None, None)
@@ -62,6 +57,16 @@ def read_lengths(net: LSTM, arguments: argparse.Namespace, features: Reader) -> 
         return Lengths(None, _offsets_of(array, features.shape[0]))
     except (ValueError, TypeError) as error:
         raise UnusableError(f"{path}: {error}") from error
+
+
+def rows_of(net: LSTM, features: Reader) -> int | None:
+    """B of X, None for a single sequence; UnusableError in the net's own words if it does not fit."""
+    try:
+        # Takes no memory, whatever its shape.
+        X = np.broadcast_to(np.zeros((), features.dtype), features.shape)
+        return sequence_input(X, net.input_size).batch
+    except (ValueError, TypeError) as error:
+        raise UnusableError(f"{features.path}: {error}") from error
 
 
 def _checked_offsets(offsets: np.ndarray, steps: int) -> np.ndarray:

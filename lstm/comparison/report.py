@@ -44,7 +44,7 @@ def text_report(
     str
 
     """
-    lines = [machine(), _threads_line()]
+    lines = [machine(), f"threads: {threads()}"]
     if model is not None:
         lines.append(f"model: {printable(model[0])}, {model[1]!r}")
     if input_file is not None:
@@ -55,11 +55,11 @@ def text_report(
     for c in comparisons:
         if c.recorded:
             lines += [*_recorded_table(c.recorded), ""]
-    lines.append(_bits_line(comparisons))
+    lines.append(bits_line(comparisons))
     if nans := sum(c.nan_outputs for c in comparisons):
         lines.append(f"NaN in {nans} native outputs")
-    lines += [line for c in comparisons if (line := _rounding_line(c))]
-    lines += [f"FAILED: {_name(c)}: {failure}" for c in comparisons for failure in c.failures]
+    lines += [line for c in comparisons if (line := rounding_line(c))]
+    lines += [f"FAILED: {case_name(c)}: {failure}" for c in comparisons for failure in c.failures]
     if all(c.passed for c in comparisons):
         lines.append(f"{len(comparisons)} {'case agrees' if len(comparisons) == 1 else 'cases agree'}")
     return "".join(f"{line}\n" for line in lines)
@@ -114,7 +114,7 @@ def _recorded_table(recorded: Mapping[str, Difference]) -> list[str]:
     return format_table(titles, rows)
 
 
-def _threads_line() -> str:
+def threads() -> str:
     """The threads of both paths."""
     known = blas_threads()
     if known is None:
@@ -123,21 +123,21 @@ def _threads_line() -> str:
         blas += ' (pip install "lstm-native[compare]" to hold it to one)'
     else:
         blas = str(known)
-    return f"threads: native {show_config('dict')['threads']}, NumPy's BLAS {blas}"
+    return f"native {show_config('dict')['threads']}, NumPy's BLAS {blas}"
 
 
-def _rounding_line(c: Comparison) -> str | None:
+def rounding_line(c: Comparison) -> str | None:
     """A warning if rounding alone changes a case's outputs so much that a wrong result could pass."""
     worst = max(d.numpy_error for d in c.differences.values())
     if worst < LARGE_ERROR:
         return None
     return (
-        f"note: {_name(c)}: rounding alone moves these outputs by {worst:.2g} in {c.dtype}, so this case "
+        f"note: {case_name(c)}: rounding alone moves these outputs by {worst:.2g} in {c.dtype}, so this case "
         "cannot tell a wrong result from a right one"
     )
 
 
-def _bits_line(comparisons: Sequence[Comparison]) -> str:
+def bits_line(comparisons: Sequence[Comparison]) -> str:
     """Whether every way of running gave the same bits, and which did not."""
     differing = dict.fromkeys(name for c in comparisons for name in c.different_bits)
     if differing:
@@ -155,7 +155,8 @@ def _ways(comparisons: Sequence[Comparison]) -> list[str]:
     return list(dict.fromkeys(way for c in comparisons for way in c.ways))
 
 
-def _name(c: Comparison) -> str:
+def case_name(c: Comparison) -> str:
+    """Its sizes and its dtype."""
     return f"I={c.input_size} H={c.hidden_size} B={c.batch} T={c.time} {c.precision or c.dtype}"
 
 

@@ -1,4 +1,4 @@
-"""Times, tables and names from outside, as text for people."""
+"""Times, sizes, tables and names from outside, as text for people."""
 
 from __future__ import annotations
 
@@ -28,3 +28,13 @@ def format_table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> list[s
 def printable(name: str) -> str:
     """A name from outside without control characters, which could write over the report."""
     return name if name.isprintable() else ascii(name)
+
+
+def format_bytes(count: int) -> str:
+    """Three digits and a unit, powers of 1000."""
+    if count < 1000:
+        return f"{count} byte{'s' * (count != 1)}"
+    for unit, factor in (("kB", 1e3), ("MB", 1e6)):
+        if count / factor < 999.5:
+            return f"{count / factor:#.3g} {unit}".replace(". ", " ")
+    return f"{count / 1e9:.2f} GB"

@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -171,11 +172,12 @@ def test_nothing_is_imported_before_it_is_used(tmp_path: Path) -> None:
     saved(tmp_path)
     assert not imported_by(tmp_path, "import lstm") & {*LIBRARIES, "argparse", "lstm.commands"}
     begin = "from lstm.__main__ import main\n"
-    for arguments in (["--help"], ["run", "--help"], ["--version"], ["info"]):
+    for arguments in (["--help"], ["run", "--help"], ["report", "--help"], ["--version"], ["info"]):
         found = imported_by(tmp_path, f"{begin}main({arguments})")
         assert not found & {
             *LIBRARIES,
             "lstm.comparison.comparison",
+            "lstm.comparison.page",
             "lstm.comparison.report",
             "lstm.formats.npz",
             "lstm.formats.numpy_files",
@@ -198,6 +200,7 @@ def test_the_keys_are_told(capsys: pytest.CaptureFixture[str], tmp_path: Path) -
         ["run", model, X, "-o", tmp_path / "Y.npy"],
         ["convert", model, tmp_path / "b.npz"],
         ["compare", model],
+        *([["report", model, X, "-o", tmp_path / "report.html"]] if find_spec("matplotlib") else []),
         ["train", tmp_path / "data.npz", "-o", tmp_path / "b.npz", "--epochs", "1"],
     ):
         _, report = run_json(capsys, *arguments)
@@ -231,6 +234,7 @@ def test_the_page_runs(
     needs("onnx")
     needs("safetensors")
     needs("parquet")
+    pytest.importorskip("matplotlib")
     monkeypatch.chdir(tmp_path)
     page = (ROOT / "docs" / "command-line.md").read_text("utf-8")
     names: dict[str, object] = {}
@@ -238,7 +242,7 @@ def test_the_page_runs(
         exec(code, names)
     lines = [line for block in re.findall(r"```sh\n(.*?)```", page, re.DOTALL) for line in block.splitlines()]
     commands = [shlex.split(line, comments=True) for line in lines if line.startswith("lstm ")]
-    assert {words[1] for words in commands} == {"info", "run", "convert", "compare", "train"}
+    assert {words[1] for words in commands} == {"info", "run", "convert", "compare", "report", "train"}
     for words in commands:
         if words[1:] == ["compare"]:
             continue  # the grid, which takes long

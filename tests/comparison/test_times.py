@@ -1,4 +1,4 @@
-"""Times of two paths."""
+"""Times of two paths, and how times and sizes are written."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from lstm.comparison import cases, comparison
-from lstm.comparison.text import format_time
+from lstm.comparison.text import format_bytes, format_time
 from lstm.core import reference
 
 
@@ -39,6 +39,23 @@ def test_best_time_of_each_path(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_times(seconds: float, text: str) -> None:
     assert format_time(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (0, "0 bytes"),
+        (1, "1 byte"),
+        (999, "999 bytes"),
+        (1000, "1.00 kB"),
+        (99_960, "100 kB"),
+        (999_600, "1.00 MB"),
+        (45_600_000, "45.6 MB"),
+        (12_340_000_000, "12.34 GB"),
+    ],
+)
+def test_sizes(count: int, text: str) -> None:
+    assert format_bytes(count) == text
 
 
 def test_turns() -> None:
