@@ -12,7 +12,7 @@ from ...model import LSTM
 from .content import Picture, Sample
 from .style import DARK, LIGHT
 
-DPI = 110
+DPI = 150
 MOST_PICTURES = 4
 """Layers and directions that are drawn: from the first one on."""
 
