@@ -155,6 +155,7 @@ def _file_facts(path: str, arguments: argparse.Namespace) -> FileFacts:
 def _sample(net: LSTM, arguments: argparse.Namespace) -> Sample:
     """The part of the input that is looked at, or a random one."""
     from ..comparison.page.content import MOST_ROWS, MOST_STEPS, random_sample, sample_of
+    from ..core.checks import cast
     from .inputs import rows_of
     from .npy import Reader
 
@@ -167,7 +168,7 @@ def _sample(net: LSTM, arguments: argparse.Namespace) -> Sample:
             raise UnusableError(f"{file.path}: X of shape {file.shape} has no steps to look at")
         rows = slice(0, min(batch or 1, MOST_ROWS))
         X = read(lambda _: file.block(rows, slice(0, min(steps, MOST_STEPS))), file.path)
-        return sample_of(file.path, X, file.shape)
+        return sample_of(file.path, cast(X, net.dtype), file.shape)
 
 
 def _told(arguments: argparse.Namespace, content: Content, size: int) -> str:

@@ -20,6 +20,9 @@ INNER = 0.999
 W_X, W_H = (element("span", "W", element("sub", name)) for name in "xh")
 """Weights over the input and over the state."""
 
+ENOUGH = 1_000_000
+"""Weights of a matrix that the scale is made from, about."""
+
 
 class Spread(NamedTuple):
     """How numbers are spread; those that are NaN or infinite are only counted."""
@@ -51,7 +54,9 @@ def gate_cards(weights: Weights, has_bias: bool) -> Html:
 
 def _bound(weights: Weights) -> float:
     """Half the width of the scale, for W_ih (4, H, I) and W_hh (4, H, O)."""
-    both = np.concatenate([np.abs(one, dtype=np.float64).ravel() for one in weights[:2]])
+    # Some of the weights, if they are many, tell it well enough.
+    parts = [one.reshape(-1)[:: max(1, one.size // ENOUGH)] for one in weights[:2]]
+    both = np.abs(np.concatenate(parts), dtype=np.float64)
     finite = both[np.isfinite(both)]
     bound = float(np.quantile(finite, INNER)) if finite.size else 0.0
     return bound or float(finite.max(initial=0.0)) or 1.0
