@@ -1,6 +1,7 @@
 """The one compiled module; all else is in pyproject.toml.
 
-LSTM_SANITIZE=address,undefined builds with these sanitizers, LSTM_DEBUG=1 with symbols.
+LSTM_SANITIZE=address,undefined builds with these sanitizers, LSTM_DEBUG=1 with symbols, LSTM_ABI3=1 a module
+for CPython 3.11 and all later ones; docs/building.md says more.
 """
 
 import os
@@ -60,15 +61,22 @@ def clang_cl(flag):
     return f"/clang:{flag}"
 
 
+macros = [("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")]
+is_abi3 = os.environ.get("LSTM_ABI3") == "1"
+if is_abi3:
+    macros += [("Py_LIMITED_API", "0x030B0000"), ("CYTHON_LIMITED_API", "1")]
+
 setup(
     cmdclass={"build_ext": Build},
+    options={"bdist_wheel": {"py_limited_api": "cp311"}} if is_abi3 else {},
     ext_modules=[
         Extension(
             "lstm._kernel.kernel",
             ["lstm/_kernel/kernel.pyx", *files("csrc/*.c")],
             depends=[*files("lstm/**/*.px[di]"), *files("csrc/*.h")],
             include_dirs=["csrc", numpy.get_include()],
-            define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")],
+            define_macros=macros,
+            py_limited_api=is_abi3,
             extra_compile_args=compile_args,
             extra_link_args=link_args,
         )

@@ -4,7 +4,7 @@
 # A conversion by NumPy takes ten times as long as the step of a small net. The results are those of
 # lstm/core/checks.py: rounded once, to nearest, without a trace in the thread's floating-point flags.
 cimport numpy as cnp
-from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_CheckExact
+from cpython.float cimport PyFloat_CheckExact
 from cpython.list cimport PyList_CheckExact
 from cpython.long cimport PyLong_CheckExact
 from cpython.object cimport PyObject
@@ -24,10 +24,26 @@ from .arrays cimport data_of, has_length, has_shape
 from .micro_kernels cimport lstm_fp_default, lstm_fp_leave
 
 
+cdef extern from *:
+    """
+    /* The stable ABI has functions in place of these macros. */
+    #ifdef Py_LIMITED_API
+    #define list_length(list) (PyList_Check(list) ? PyList_Size(list) : PyTuple_Size(list))
+    #define list_item(list, k) (PyList_Check(list) ? PyList_GetItem(list, k) : PyTuple_GetItem(list, k))
+    #define float_value(number) PyFloat_AsDouble(number)
+    #else
+    #define list_length(list) PySequence_Fast_GET_SIZE(list)
+    #define list_item(list, k) PySequence_Fast_GET_ITEM(list, k)
+    #define float_value(number) PyFloat_AS_DOUBLE(number)
+    #endif
+    """
+    Py_ssize_t list_length(object list) noexcept
+    PyObject *list_item(object list, Py_ssize_t k) noexcept  # borrowed
+    double float_value(object number) noexcept
+
+
 cdef extern from "Python.h":
     long long PyLong_AsLongLongAndOverflow(object number, int *overflow) except? -1
-    Py_ssize_t PySequence_Fast_GET_SIZE(object sequence) noexcept
-    PyObject *PySequence_Fast_GET_ITEM(object sequence, Py_ssize_t index) noexcept  # borrowed
 
 
 ctypedef fused Number:
@@ -50,7 +66,7 @@ cdef inline bint is_list(object x) noexcept:
 cdef inline bint has_number_shape(object x, ptrdiff_t rows, ptrdiff_t size, bint single) noexcept:
     """Whether x is a contiguous array (rows, size) or, if `single`, an array or a list of (size,)."""
     if is_list(x):
-        return single and PySequence_Fast_GET_SIZE(x) == size
+        return single and list_length(x) == size
     return (
         cnp.PyArray_CheckExact(x)
         and cnp.PyArray_ISCARRAY_RO(<cnp.ndarray>x)
@@ -106,10 +122,10 @@ cdef inline bint convert_list(object x, bint is_double, void *into) except -1:
     cdef double value
     cdef long long integer
     cdef int overflow = 0
-    for k in range(PySequence_Fast_GET_SIZE(x)):
-        item = <object>PySequence_Fast_GET_ITEM(x, k)
+    for k in range(list_length(x)):
+        item = <object>list_item(x, k)
         if PyFloat_CheckExact(item):
-            value = PyFloat_AS_DOUBLE(item)
+            value = float_value(item)
         elif PyLong_CheckExact(item):
             integer = PyLong_AsLongLongAndOverflow(item, &overflow)
             # Up to 2^53 an integer is a double, so that it is rounded once on its way to a float.

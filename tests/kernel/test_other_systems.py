@@ -202,6 +202,32 @@ def test_visual_studio_builds_with_clang_cl_or_is_told_of_it(tmp_path: Path) -> 
     assert all(flag.startswith("/clang:") for flag in flags)
 
 
+STABLE = """
+import json
+import setuptools
+from distutils.core import run_setup
+
+built = run_setup("setup.py", stop_after="init")
+(extension,) = built.ext_modules
+option = built.get_option_dict("bdist_wheel").get("py_limited_api", (None, None))[1]
+print(json.dumps([extension.py_limited_api, option, dict(extension.define_macros).get("Py_LIMITED_API")]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("wish", "expected"), [("0", [False, None, None]), ("1", [True, "cp311", "0x030B0000"])]
+)
+def test_a_module_for_many_pythons_is_built_if_asked_for(wish: str, expected: list[object]) -> None:
+    """What is built is run by `.ci/run`."""
+    pytest.importorskip("Cython")
+    call = [sys.executable, "-c", STABLE]
+    done = subprocess.run(
+        call, cwd=ROOT, env={**os.environ, "LSTM_ABI3": wish}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == expected
+
+
 def test_wheels_are_tested_by_files_that_exist() -> None:
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["cibuildwheel"]
     named = re.findall(r"{project}/(\S+)", settings["test-command"])
