@@ -5,7 +5,7 @@ Shapes: B batch, T time, I input, H hidden, O features of h, L layers.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NoReturn, final
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -17,13 +17,78 @@ from .core.net import Net
 from .core.states import States
 
 
+@final
+class Native:
+    """A stream as C functions, which callers in any thread call without the GIL.
+
+    Made by `Stream.native`. Both functions continue the stream's state, with the bits of `Stream.step` and
+    `Stream.run`, on the calling thread alone; they allocate nothing. Arrays are contiguous and of the
+    net's dtype. The addresses hold for as long as this object or its stream lives.
+
+    They return 0, or why they have done nothing: 1, another thread is in the middle of a step of this
+    stream; 2, the state is read-only; 3, a pointer is NULL or not aligned to its numbers, T is negative,
+    or X, Y and the state overlap.
+
+    Attributes
+    ----------
+    step : int
+        Address of ``int step(void *stream, const void *x, void *y)``: x (I,) or (B, I), y (O,) or (B, O),
+        which may be x.
+    run : int
+        Address of ``int run(void *stream, const void *X, void *Y, ptrdiff_t T)``: X (T, I) or (B, T, I),
+        Y (T, O) or (B, T, O).
+    handle : int
+        What both take as their `stream`.
+    dtype : numpy.dtype
+        Of x, y, X and Y.
+    input_size, output_size : int
+        I and O.
+    batch_size : int or None
+        B; None for a stream of single vectors.
+
+    Examples
+    --------
+    >>> import ctypes
+    >>> import numpy as np
+    >>> from lstm import LSTM
+    >>> stream = LSTM(3, 5, rng=0).stream()
+    >>> native = stream.native
+    >>> step = ctypes.CFUNCTYPE(ctypes.c_int, *[ctypes.c_void_p] * 3)(native.step)
+    >>> x, y = np.ones(3), np.empty(5)
+    >>> step(native.handle, x.ctypes.data, y.ctypes.data)
+    0
+    >>> np.array_equal(y, stream.h[-1])
+    True
+    """
+
+    __slots__ = ("_scratch", "batch_size", "dtype", "handle", "input_size", "output_size", "run", "step")
+
+    def __init__(self, scratch: _kernel.StepScratch, net: Net, batch_size: int | None) -> None:
+        addresses = scratch.native()
+        if addresses is None:
+            layers = net.architecture.num_layers
+            raise AttributeError(f"a stream of so many layers, {layers}, has no C functions")
+        self._scratch = scratch  # which the handle points into
+        self.step, self.run, self.handle = addresses
+        self.dtype = net.dtype
+        self.input_size = net.architecture.input_size
+        self.output_size = net.architecture.state_size
+        self.batch_size = batch_size
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("the addresses of a stream hold in this process alone; pickle the stream instead")
+
+    def __repr__(self) -> str:
+        return f"Native(step=0x{self.step:x}, run=0x{self.run:x}, handle=0x{self.handle:x})"
+
+
 class Stream:
     """The state of a net over an endless input, one step or chunk at a time.
 
     Made by `LSTM.stream`. The outputs are the bits that `LSTM.forward_sequence` gives for the whole
     input at once. A stream belongs to one thread at a time; any number of streams, each in a thread
     of its own, may share a net and its weights. Weights that are set on the net count from the next
-    step on.
+    step on. Callers without the GIL step it through `native`.
 
     Attributes
     ----------
@@ -110,6 +175,21 @@ class Stream:
             self._net.architecture, self._net.dtype, names, values, self._batch_size
         )
         self._store(np.concatenate([given.h.reshape(-1), given.C.reshape(-1)]))
+
+    @property
+    def native(self) -> Native:
+        """The stream as C functions for callers without the GIL, in Numba, Cython or cffi.
+
+        Raises
+        ------
+        AttributeError
+            If the net computes with NumPy, or has more than 16 layers.
+        MemoryError
+            If there is no memory for their calls, some hundred kilobytes.
+        """
+        if self._scratch is None:
+            raise AttributeError("a stream of backend='numpy' has no C functions; make the net with 'native'")
+        return Native(self._scratch, self._net, self._batch_size)
 
     def step(self, x: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
         """Advance by one time step.

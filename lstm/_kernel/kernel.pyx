@@ -43,10 +43,9 @@ from .layer_weights cimport (
 from .merges cimport merge_typed
 from .micro_kernels cimport LSTM_INT8
 from .packs cimport pack_arrays
-from .signals cimport lstm_guard, lstm_guard_enter, lstm_guard_leave, lstm_guard_setup
+from .signals cimport lstm_guard_setup
 from .splits cimport Task, add_work, row_work, set_task, split_of
 from .stacks cimport MOST_LAYERS, Stack, stack_sequence, stack_step
-from .streams cimport StreamMemory, stream_run, stream_step
 from .teams cimport run_calls
 from .thread_pool cimport LSTM_MOST_THREADS, lstm_pool_setup
 from .updates cimport adam_typed
@@ -54,12 +53,6 @@ from .updates cimport adam_typed
 
 cdef extern from "scratch.h" nogil:
     int lstm_scratch_setup()
-
-
-cdef extern from "edition.h" nogil:
-    ctypedef long lstm_edition
-    long lstm_edition_read(const lstm_edition *edition)
-    void lstm_edition_advance(lstm_edition *edition)
 
 
 cnp.import_array()
@@ -351,104 +344,5 @@ def everyday_sequence(cells, X, h0, C0, out, bint reverse):
     return stack_sequence(&stack, X, h0, C0, out, reverse) if stack_of(cells, &stack) else None
 
 
-@cython.final
-@cython.auto_pickle(False)
-cdef class Edition:
-    """Which weights a net has, the first ones or later ones, for its streams.
-
-    They look at it before every step. Without a GIL the net itself, or the tuple of its cells, would be
-    counted up and down by the threads of all of its streams, each of which waits for the others' caches.
-    """
-    cdef lstm_edition number
-
-    def advance(self):
-        """To be called once other weights are in place."""
-        lstm_edition_advance(&self.number)
-
-
-@cython.final
-cdef class StepScratch:
-    """The memory of a `Stream` of B rows of a net, and the guard that lets one thread at a time work on it.
-
-    `net` has `cells`, its weights, and `edition`, an `Edition` of them; h (L, B, O) and C (L, B, H) are the
-    state. With `single`, for B = 1, inputs and outputs have no axis of rows.
-    """
-    cdef StreamMemory memory
-    cdef lstm_guard guard
-    cdef object net
-    cdef Edition edition
-    cdef long number  # of the edition that the stack is of
-    cdef object cells
-    cdef object h
-    cdef object C
-    cdef bint single
-
-    def __cinit__(self, net, h, C, bint single):
-        self.memory.input = NULL
-        self.guard = 0
-        self.net = net
-        self.edition = net.edition
-        self.number = -1
-        self.h, self.C, self.single = h, C, single
-
-    def __dealloc__(self):
-        free(self.memory.input)
-
-    def __reduce__(self):
-        raise TypeError("the scratch memory of a stream cannot be pickled")
-
-    cdef bint is_ready(self) except -1:
-        """Whether the net's weights of now are a stack of one direction, to compute with."""
-        cdef long number = lstm_edition_read(&self.edition.number)
-        if number != self.number:
-            cells = self.net.cells
-            self.memory.rows = 0
-            self.cells = cells if stack_of(cells, &self.memory.stack) else None
-            self.number = number
-        return self.cells is not None
-
-    def step(self, x, out):
-        """x (B, I), out (B, O) or None: out, or a new one, and the state one step on.
-
-        `single`: x (I,) and out (O,). x may be a contiguous array of any real dtype but float16 and
-        longdouble or, if `single`, a list or tuple of floats and ints. None if this is not an everyday call:
-        nothing has been done then.
-        """
-        self.enter()
-        try:
-            if not self.is_ready():
-                return None
-            return stream_step(&self.memory, x, self.h, self.C, out, self.single)
-        finally:
-            lstm_guard_leave(&self.guard)
-
-    def run(self, X, out):
-        """X (B, T, I), out (B, T, O) or None: out, or a new one, and the state T steps on.
-
-        `single`: X (T, I) and out (T, O). Where I is 1, X may lack that axis. X is of the net's dtype. None
-        as by `step`.
-        """
-        self.enter()
-        try:
-            if not self.is_ready():
-                return None
-            return stream_run(&self.memory, X, self.h, self.C, out, self.single)
-        finally:
-            lstm_guard_leave(&self.guard)
-
-    cdef int enter(self) except -1:
-        """Keep other threads out; RuntimeError if one is at work."""
-        if not lstm_guard_enter(&self.guard):
-            raise RuntimeError("this stream is in the middle of a step in another thread")
-        return 0
-
-    def alone(self, function, *arguments):
-        """Call `function` while other threads are kept out, whatever signals come."""
-        self.enter()
-        try:
-            return function(*arguments)
-        finally:
-            lstm_guard_leave(&self.guard)
-
-
+include "stream_calls.pxi"
 include "single_calls.pxi"

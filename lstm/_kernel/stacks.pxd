@@ -55,22 +55,28 @@ cdef inline ptrdiff_t element_size(const LayerWeights *weights) noexcept nogil:
     return sizeof(double) if weights.is_double else sizeof(float)
 
 
+cdef inline Call layer_step_call(
+    const Stack *stack, ptrdiff_t layer, ptrdiff_t rows, void *x, void *h, void *C
+) noexcept nogil:
+    """One layer's part of a step: x (B, its I), h (L, B, O), C (L, B, H)."""
+    cdef const LayerWeights *weights = stack.weights[layer]
+    cdef ptrdiff_t size = element_size(weights)
+    return step_call(
+        weights, rows, x,
+        <char *>h + layer * rows * weights.state_size * size,
+        <char *>C + layer * rows * weights.hidden_size * size,
+    )
+
+
 cdef inline void *step_layers(
     const Stack *stack, ptrdiff_t rows, void *x, void *h, void *C, char *memory
 ) except? NULL:
     """One step of every layer: x (B, I), h (L, B, O), C (L, B, H) in and out; returns the last layer's h."""
-    cdef const LayerWeights *weights
-    cdef ptrdiff_t layer, size
+    cdef ptrdiff_t layer
     cdef Call call
     for layer in range(stack.layers):
-        weights = stack.weights[layer]
-        size = element_size(weights)
-        call = step_call(
-            weights, rows, x,
-            <char *>h + layer * rows * weights.state_size * size,
-            <char *>C + layer * rows * weights.hidden_size * size,
-        )
-        run_call(weights, &call, memory)
+        call = layer_step_call(stack, layer, rows, x, h, C)
+        run_call(stack.weights[layer], &call, memory)
         x = call.h
     return x
 
@@ -106,7 +112,7 @@ cdef inline bint is_long_stack(const Stack *stack, const Call *whole) noexcept n
 
 cdef inline Call layer_call(
     const Stack *stack, const Call *whole, ptrdiff_t layer, char *between, ptrdiff_t buffers
-) noexcept:
+) noexcept nogil:
     """One layer's part of a call of all; from layer to layer some buffers take turns."""
     cdef const LayerWeights *weights = stack.weights[layer]
     cdef ptrdiff_t size = element_size(weights)
@@ -169,7 +175,7 @@ cdef inline int run_stack(const Stack *stack, Call *whole) except -1:
 
 cdef inline Call sequence_call(
     const LayerWeights *weights, ptrdiff_t rows, ptrdiff_t time, void *X, void *h, void *C, void *Y
-) noexcept:
+) noexcept nogil:
     """A call of contiguous X (B, T, I) and Y (B, T, O)."""
     cdef Call call
     memset(&call, 0, sizeof(call))

@@ -1,6 +1,8 @@
 # cython: language_level=3, boundscheck=False, cdivision=True, initializedcheck=False, autotestdict=False
 # Steps and chunks of a stream in memory that is kept from one to the next.
 cimport numpy as cnp
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memmove
 
@@ -21,55 +23,150 @@ from .call cimport Call, call_bytes, no_memory, step_call
 from .layer_weights cimport LayerWeights
 from .micro_kernels cimport LSTM_CACHE_LINE
 from .numbers cimport convert_numbers, has_number_shape
-from .stacks cimport Stack, element_size, is_long_stack, run_stack, sequence_call, step_layers
+from .signals cimport lstm_guard
+from .stacks cimport (
+    BETWEEN_BYTES,
+    Stack,
+    between_bytes,
+    element_size,
+    is_long_stack,
+    layer_call,
+    run_stack,
+    sequence_call,
+    step_layers,
+)
+
+
+cdef extern from "handover.h" nogil:
+    ctypedef struct lstm_node:
+        lstm_node *next
+
+    bint lstm_handover_waits(lstm_node **place)
+    lstm_node *lstm_handover_take(lstm_node **place)
+    lstm_node *lstm_handover_put(lstm_node **place, lstm_node *node)
+    void lstm_handover_add(lstm_node **list, lstm_node *node)
+
 
 cdef enum:
     # Multiply-adds of a gate above which a step of a stream runs on a copy of its state and hears signals.
     LONG_STEP = 1 << 28
+    # Of a chunk without the GIL: most steps, and the buffers that take turns from layer to layer.
+    MOST_CHUNK_STEPS = 256
+    CHUNK_BUFFERS = 2
 
 
 cdef struct StreamMemory:
-    # What a stream of B rows computes with: one block of memory in three parts.
+    # What a stream of B rows computes with, weights included: one block of memory in parts.
+    lstm_node node
+    PyObject *cells  # whose weights the stack has: a reference
     Stack stack
-    ptrdiff_t rows  # that the memory is for; 0: none yet
+    ptrdiff_t rows
     char *input  # (B, I): a step's x as numbers of the net's dtype
     char *state  # h (L, B, O), then C (L, B, H), of a chunk
     char *step  # scratch memory of a step
+    ptrdiff_t chunk_steps  # most steps of a chunk without the GIL; 0: no memory for them
+    char *between  # what layers of such a chunk give to the next ones
+    char *chunk  # its scratch memory
+
+
+cdef struct StreamCore:
+    # A stream without Python objects. What is in `memory` belongs to the thread that is within the guard.
+    lstm_guard guard
+    StreamMemory *memory  # NULL before the first step
+    lstm_node *pending  # the memory for weights that have been set since: to be taken before the next step
+    lstm_node *retired  # what it has replaced, to be freed by a thread that has the GIL
+    void *h  # (L, B, O)
+    void *C  # (L, B, H)
+    const void *h_array  # the arrays that these are of
+    const void *C_array
 
 
 cdef inline ptrdiff_t whole_lines(ptrdiff_t size) noexcept nogil:
     return (size + LSTM_CACHE_LINE - 1) // LSTM_CACHE_LINE * LSTM_CACHE_LINE
 
 
-cdef inline int fit_memory(StreamMemory *stream, ptrdiff_t rows) except -1:
-    """Make the memory fit the stack and this many rows."""
-    cdef const Stack *stack = &stream.stack
-    cdef const LayerWeights *weights = stack.weights[0]
-    cdef ptrdiff_t size = element_size(weights)
-    cdef ptrdiff_t input = whole_lines(rows * weights.input_size * size)
-    cdef ptrdiff_t units = weights.state_size + weights.hidden_size
-    cdef ptrdiff_t state = whole_lines(stack.layers * rows * units * size)
-    cdef size_t step = 0
+cdef inline size_t step_bytes(const Stack *stack, ptrdiff_t rows) noexcept nogil:
+    """Bytes of scratch memory of a step."""
+    cdef size_t most = 0
     cdef ptrdiff_t layer
-    cdef char *memory
     cdef Call call
     for layer in range(stack.layers):
         call = step_call(stack.weights[layer], rows, NULL, NULL, NULL)
-        step = max(step, call_bytes(stack.weights[layer], &call))
-    memory = <char *>malloc(input + state + step)
+        most = max(most, call_bytes(stack.weights[layer], &call))
+    return most
+
+
+cdef inline Call chunk_call(const Stack *stack, ptrdiff_t rows) noexcept nogil:
+    """The longest chunk without the GIL: what a layer gives to the next one is in the caches."""
+    cdef const LayerWeights *weights = stack.weights[0]
+    cdef ptrdiff_t step = rows * weights.state_size * element_size(weights)
+    cdef ptrdiff_t steps = max(1, min(MOST_CHUNK_STEPS, BETWEEN_BYTES // step))
+    return sequence_call(weights, rows, steps, NULL, NULL, NULL, NULL)
+
+
+cdef inline size_t chunk_bytes(const Stack *stack, const Call *chunk) noexcept nogil:
+    """Bytes of scratch memory of such a chunk."""
+    cdef size_t most = 0
+    cdef ptrdiff_t layer
+    cdef Call call
+    for layer in range(stack.layers):
+        call = layer_call(stack, chunk, layer, NULL, CHUNK_BUFFERS)
+        most = max(most, call_bytes(stack.weights[layer], &call))
+    return most
+
+
+cdef inline StreamMemory *new_memory(
+    object cells, const Stack *stack, ptrdiff_t rows, bint has_chunks
+) except NULL:
+    """Memory for the weights of `cells`, which are this stack."""
+    cdef const LayerWeights *weights = stack.weights[0]
+    cdef ptrdiff_t head = whole_lines(sizeof(StreamMemory))
+    cdef ptrdiff_t input = whole_lines(rows * weights.input_size * element_size(weights))
+    cdef ptrdiff_t units = stack.layers * (weights.state_size + weights.hidden_size)
+    cdef ptrdiff_t state = whole_lines(units * rows * element_size(weights))
+    cdef ptrdiff_t step = whole_lines(step_bytes(stack, rows))
+    cdef ptrdiff_t between = 0, scratch = 0
+    cdef Call chunk = chunk_call(stack, rows)
+    cdef StreamMemory *memory
+    if has_chunks:
+        between = CHUNK_BUFFERS * between_bytes(stack, &chunk) if stack.layers > 1 else 0
+        scratch = chunk_bytes(stack, &chunk)
+    memory = <StreamMemory *>malloc(head + input + state + step + between + scratch)
     if memory is NULL:
         no_memory(weights, rows)
-    free(stream.input)
-    stream.input = memory
-    stream.state = memory + input
-    stream.step = stream.state + state
-    stream.rows = rows
-    return 0
+    memory.node.next = NULL
+    memory.stack = stack[0]
+    memory.rows = rows
+    memory.input = <char *>memory + head
+    memory.state = memory.input + input
+    memory.step = memory.state + state
+    memory.between = memory.step + step
+    memory.chunk = memory.between + between
+    memory.chunk_steps = chunk.time if has_chunks else 0
+    memory.cells = <PyObject *>cells
+    Py_INCREF(cells)
+    return memory
 
 
-cdef inline ptrdiff_t rows_of_state(object h) noexcept:
-    """B of h (L, B, O); 0 if it is no such array."""
-    return axis_of(h, 1) if cnp.PyArray_CheckExact(h) and rank_of(h) == 3 else 0
+cdef inline void free_memory(lstm_node *node) noexcept:
+    """Free what is in a list of memory."""
+    cdef StreamMemory *memory
+    while node is not NULL:
+        memory = <StreamMemory *>node
+        node = node.next
+        Py_DECREF(<object>memory.cells)
+        free(memory)
+
+
+cdef inline void take_pending(StreamCore *core) noexcept nogil:
+    """Go over to the newest weights; to be called within the guard."""
+    cdef StreamMemory *replaced = core.memory
+    cdef lstm_node *node = lstm_handover_take(&core.pending)
+    if node is NULL:
+        return
+    core.memory = <StreamMemory *>node
+    if replaced is not NULL:
+        lstm_handover_add(&core.retired, &replaced.node)
 
 
 cdef inline bint has_states(const Stack *stack, object h, object C, ptrdiff_t rows) noexcept:
@@ -98,7 +195,7 @@ cdef inline object stream_step(
     `single`: x (I,) and out (O,). None, having done nothing, for what is not an everyday step.
     """
     cdef const LayerWeights *weights = stream.stack.weights[0]
-    cdef ptrdiff_t rows = rows_of_state(h)
+    cdef ptrdiff_t rows = stream.rows
     cdef cnp.npy_intp shape[2]
     cdef void *input
     cdef void *hidden
@@ -113,8 +210,6 @@ cdef inline object stream_step(
     out = output_of(out, weights, 1 if single else 2, &shape[1] if single else &shape[0])
     if out is None:
         return None
-    if rows != stream.rows:
-        fit_memory(stream, rows)
     if fits:
         input = data_of(x)
     elif convert_numbers(x, rows * weights.input_size, weights.is_double, stream.input):
@@ -150,7 +245,7 @@ cdef inline object stream_run(
     nothing, for what is not an everyday chunk.
     """
     cdef const LayerWeights *weights = stream.stack.weights[0]
-    cdef ptrdiff_t rows = rows_of_state(h)
+    cdef ptrdiff_t rows = stream.rows
     cdef cnp.npy_intp shape[3]
     cdef ptrdiff_t time
     cdef char *cell
@@ -167,8 +262,6 @@ cdef inline object stream_run(
     Y = output_of(out, weights, 2 if single else 3, &shape[1] if single else &shape[0])
     if Y is None or (out is not None and overlap(Y, X)):
         return None
-    if rows != stream.rows:
-        fit_memory(stream, rows)
     cell = stream.state + bytes_of(h)
     memcpy(stream.state, data_of(h), bytes_of(h))
     memcpy(cell, data_of(C), bytes_of(C))
