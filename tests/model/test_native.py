@@ -8,6 +8,7 @@ import gc
 import os
 import pickle
 import threading
+import weakref
 from typing import Any
 
 import numpy as np
@@ -331,6 +332,34 @@ def test_weights_set_in_the_middle_of_steps_are_all_old_or_all_new() -> None:
     assert found <= allowed
     net.load_state_dict(states[1])
     assert stepped(native, x).tobytes() == nets[1].stream().step(x).tobytes()
+
+
+def test_the_memory_of_replaced_weights_is_freed() -> None:
+    """That of all but the last ones and those before, while nobody but C steps the stream."""
+    net = random_net(np.random.default_rng(19), 5, 20, np.float32)
+    state, x = net.state_dict(), np.ones(5, np.float32)
+    stream = net.stream()
+    native = stream.native
+    weights: list[weakref.ref[np.ndarray]] = []
+
+    def set_weights() -> None:
+        net.load_state_dict(state)
+        weights.append(weakref.ref(net._net.cells[0].bias))  # type: ignore[arg-type]
+
+    for k in range(6):
+        if k % 3:
+            stepped(native, x)  # every third time none comes between
+        set_weights()
+    stepped(native, x)
+    assert [one() is None for one in weights] == [True] * 4 + [False] * 2
+    stream.step(x)
+    assert [one() is None for one in weights] == [True] * 4 + [False] * 2
+    set_weights()
+    stream.step(x)
+    assert [one() is None for one in weights] == [True] * 6 + [False]
+    del net, stream, native
+    gc.collect()
+    assert weights[-1]() is None
 
 
 def test_two_threads_in_one_stream_are_told() -> None:
