@@ -334,32 +334,30 @@ def test_weights_set_in_the_middle_of_steps_are_all_old_or_all_new() -> None:
     assert stepped(native, x).tobytes() == nets[1].stream().step(x).tobytes()
 
 
+def set_weights(net: LSTM) -> weakref.ref[np.ndarray]:
+    """Set all weights anew; a reference to one array of them."""
+    net.load_state_dict(net.state_dict())
+    return weakref.ref(net._net.cells[0].bias)  # type: ignore[arg-type]
+
+
 def test_the_memory_of_replaced_weights_is_freed() -> None:
     """That of all but the last ones and those before, while nobody but C steps the stream."""
     net = random_net(np.random.default_rng(19), 5, 20, np.float32)
-    state, x = net.state_dict(), np.ones(5, np.float32)
-    stream = net.stream()
-    native = stream.native
-    weights: list[weakref.ref[np.ndarray]] = []
-
-    def set_weights() -> None:
-        net.load_state_dict(state)
-        weights.append(weakref.ref(net._net.cells[0].bias))  # type: ignore[arg-type]
-
+    native = net.stream().native
+    x = np.ones(5, np.float32)
+    weights = []
     for k in range(6):
         if k % 3:
             stepped(native, x)  # every third time none comes between
-        set_weights()
+        weights.append(set_weights(net))
     stepped(native, x)
     assert [one() is None for one in weights] == [True] * 4 + [False] * 2
-    stream.step(x)
-    assert [one() is None for one in weights] == [True] * 4 + [False] * 2
-    set_weights()
-    stream.step(x)
-    assert [one() is None for one in weights] == [True] * 6 + [False]
-    del net, stream, native
+    weights.append(set_weights(net))
+    stepped(native, x)
+    assert [one() is None for one in weights] == [True] * 5 + [False] * 2
+    del net, native
     gc.collect()
-    assert weights[-1]() is None
+    assert [one() is None for one in weights] == [True] * 7
 
 
 def test_two_threads_in_one_stream_are_told() -> None:
