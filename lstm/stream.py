@@ -67,7 +67,7 @@ class Native:
         addresses = scratch.native()
         if addresses is None:
             layers = net.architecture.num_layers
-            raise AttributeError(f"a stream of so many layers, {layers}, has no C functions")
+            raise AttributeError(f"num_layers is {layers}, but streams of at most 16 have C functions")
         self._scratch = scratch  # which the handle points into
         self.step, self.run, self.handle = addresses
         self.dtype = net.dtype
@@ -188,7 +188,7 @@ class Stream:
             If there is no memory for their calls, some hundred kilobytes.
         """
         if self._scratch is None:
-            raise AttributeError("a stream of backend='numpy' has no C functions; make the net with 'native'")
+            raise AttributeError("the net has backend='numpy', but C functions need backend='native'")
         return Native(self._scratch, self._net, self._batch_size)
 
     def step(self, x: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:

@@ -34,20 +34,21 @@ cdef class Edition:
     Streams that have callers without the GIL cannot look; they are told.
     """
     cdef lstm_edition number
-    cdef object told  # streams by their id, or None
+    cdef object told  # streams by their id
+
+    def __cinit__(self):
+        self.told = WeakValueDictionary()
 
     def advance(self):
         """To be called once other weights are in place."""
         lstm_edition_advance(&self.number)
-        for reference in () if self.told is None else self.told.valuerefs():
+        for reference in self.told.valuerefs():
             stream = reference()
             if stream is not None:
                 (<StepScratch>stream).publish()
 
     cdef int tell(self, StepScratch stream) except -1:
         """Have a stream publish the weights whenever they are set."""
-        if self.told is None:
-            self.told = WeakValueDictionary()
         self.told[id(stream)] = stream
         return 0
 
@@ -94,13 +95,18 @@ cdef class StepScratch:
 
     cdef int publish(self) except -1:
         """Make memory for the net's weights of now, for the next step to take over."""
-        cdef long number = lstm_edition_read(&self.edition.number)
+        cdef long number
         cdef Stack stack
-        cells = self.net.cells
-        self.is_stack = stack_of(cells, &stack)
-        if self.is_stack:
-            memory = new_memory(cells, &stack, self.rows, self.is_native)
-            free_memory(lstm_handover_put(&self.core.pending, &memory.node))
+        while True:
+            number = lstm_edition_read(&self.edition.number)
+            cells = self.net.cells
+            self.is_stack = stack_of(cells, &stack)
+            if self.is_stack:
+                memory = new_memory(cells, &stack, self.rows, self.is_native)
+                free_memory(lstm_handover_put(&self.core.pending, &memory.node))
+            # Without a GIL another thread may have published newer ones, which these have replaced.
+            if number == lstm_edition_read(&self.edition.number):
+                break
         free_memory(lstm_handover_take(&self.core.retired))
         self.number = number
         return 0

@@ -220,11 +220,11 @@ def test_a_read_only_state_is_not_written() -> None:
 
 def test_nets_without_native_code_say_so() -> None:
     stream = LSTM(3, 5, backend="numpy").stream()
-    with pytest.raises(AttributeError, match="backend='numpy' has no C functions"):
+    with pytest.raises(AttributeError, match="backend='numpy', but C functions need"):
         _ = stream.native
     assert not hasattr(stream, "native")
     assert LSTM(3, 5, num_layers=16).stream().native.handle
-    with pytest.raises(AttributeError, match="layers, 17"):
+    with pytest.raises(AttributeError, match="num_layers is 17, but streams of at most 16"):
         _ = LSTM(3, 5, num_layers=17).stream().native
 
 
