@@ -50,13 +50,25 @@ def sequence_input(X: ArrayLike, size: int) -> Input:
     check_regular(X)
     array = real_array("X", X)
     if array.ndim not in (2, 3):
-        raise ValueError(f"X has shape {array.shape}, but must be (time, {size}) or (batch, time, {size})")
+        raise ValueError(
+            f"X has shape {array.shape}, but must be (time, {size}) or (batch, time, {size})"
+            f"{_with_its_feature(X, array.ndim, size)}"
+        )
     if array.shape[-1] != size:
         raise ValueError(
             f"X has {array.shape[-1]} features a step, but this LSTM takes "
-            f"input_size={size} (X.shape is {array.shape})"
+            f"input_size={size} (X.shape is {array.shape}){_with_its_feature(X, array.ndim, size)}"
         )
     return Input(array[np.newaxis], None) if array.ndim == 2 else Input(array, array.shape[0])
+
+
+def _with_its_feature(X: Any, ndim: int, size: int) -> str:
+    """What to write for X of one feature a step that has no axis of it."""
+    if size != 1 or ndim not in (1, 2):
+        return ""
+    if ndim == 1:
+        return f"; write {'X.to_frame()' if hasattr(X, 'to_frame') else 'np.reshape(X, (-1, 1))'}"
+    return "; for rows of one feature a step write X[..., np.newaxis]"
 
 
 def check_regular(X: Any) -> None:

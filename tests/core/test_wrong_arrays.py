@@ -232,3 +232,27 @@ def test_no_warning_comes_from_any_of_the_special_values() -> None:
         for _, variant in variants(net):
             variant.forward_sequence(X, h0, C0, return_state=True)
             variant.forward(X[:, 0], h0, C0)
+
+
+def test_one_feature_without_its_axis() -> None:
+    """The error says what to write, and that computes."""
+    net = random_net(np.random.default_rng(0), 1, HIDDEN, np.float64)
+    numbers = np.linspace(-1, 1, TIME)
+    for X in (numbers, numbers.tolist()):
+        with pytest.raises(ValueError, match=r"write np\.reshape\(X, \(-1, 1\)\)"):
+            net.forward_sequence(X)
+        assert_same_bits(net.forward_sequence(np.reshape(X, (-1, 1))), net.forward_sequence(numbers[:, None]))
+    rows = np.stack([numbers, -numbers])
+    with pytest.raises(ValueError, match=r"write X\[\.\.\., np\.newaxis\]"):
+        net.forward_sequence(rows)
+    assert net.forward_sequence(rows[..., np.newaxis]).shape == (2, TIME, HIDDEN)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "Int64"])
+def test_a_series_of_pandas(dtype: str) -> None:
+    pandas = pytest.importorskip("pandas")
+    net = random_net(np.random.default_rng(0), 1, HIDDEN, np.float64)
+    X = pandas.Series([3, 1, 2], dtype=dtype)
+    with pytest.raises(ValueError, match=r"write X\.to_frame\(\)"):
+        net.forward_sequence(X)
+    assert_same_bits(net.forward_sequence(X.to_frame()), net.forward_sequence([[3], [1], [2]]))
