@@ -67,6 +67,17 @@ def test_safetensors_are_the_bytes_of_the_library(dtype: Any, tmp_path: Path) ->
     assert path.read_bytes() == library.save(net.state_dict(), metadata)
 
 
+def test_safetensors_are_written_without_the_library(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(sys.modules, "safetensors", None)
+    net = LSTM(3, 5, rng=0)
+    net.save(path := tmp_path / "net.safetensors")
+    with pytest.raises(ImportError, match=r"lstm-native\[safetensors\]"):
+        lstm.load(path)
+    monkeypatch.undo()
+    pytest.importorskip("safetensors")
+    assert_same_bits(lstm.load(path).Wf, net.Wf)
+
+
 @pytest.mark.parametrize("precision", [None, "int8"])
 def test_onnx_is_the_model_of_the_library(precision: Any, tmp_path: Path) -> None:
     """Sizes of one, two and three bytes among them."""
