@@ -5,6 +5,7 @@ from .natives cimport native_run, native_step
 from .signals cimport lstm_guard_enter, lstm_guard_leave
 from .streams cimport (
     StreamCore,
+    StreamMemory,
     free_memory,
     lstm_handover_put,
     lstm_handover_take,
@@ -35,22 +36,51 @@ cdef class Edition:
     """
     cdef lstm_edition number
     cdef object told  # streams by their id
+    cdef long joined  # how many there have been
 
     def __cinit__(self):
         self.told = WeakValueDictionary()
 
-    def advance(self):
-        """To be called once other weights are in place."""
+    def prepare(self, cells):
+        """What `advance` takes for weights that are to be set; MemoryError before anything is changed."""
+        joined, found = self.joined, []
+        if self.told:
+            for reference in self.told.valuerefs():
+                stream = reference()
+                if stream is not None:
+                    found.append((<StepScratch>stream).prepare(cells))
+        return joined, found
+
+    def advance(self, tuple prepared):
+        """To be called once the weights are in place; takes no memory."""
+        cdef long joined = prepared[0]
+        cdef list found = prepared[1]
         lstm_edition_advance(&self.number)
-        for reference in self.told.valuerefs():
-            stream = reference()
-            if stream is not None:
-                (<StepScratch>stream).publish()
+        for one in found:
+            (<Prepared>one).stream.put(one)
+            (<Prepared>one).stream.number = lstm_edition_read(&self.number)
+        if self.joined != joined:  # meanwhile, by another thread
+            for reference in self.told.valuerefs():
+                stream = reference()
+                if stream is not None:
+                    (<StepScratch>stream).publish()
 
     cdef int tell(self, StepScratch stream) except -1:
         """Have a stream publish the weights whenever they are set."""
         self.told[id(stream)] = stream
+        self.joined += 1
         return 0
+
+
+@cython.final
+@cython.auto_pickle(False)
+cdef class Prepared:
+    """Memory of a stream for weights that it does not have yet."""
+    cdef StepScratch stream
+    cdef StreamMemory *memory  # NULL for weights that are no stack, and once the stream has it
+
+    def __dealloc__(self):
+        free_memory(&self.memory.node if self.memory is not NULL else NULL)
 
 
 @cython.final
@@ -93,21 +123,34 @@ cdef class StepScratch:
     def __reduce__(self):
         raise TypeError("the scratch memory of a stream cannot be pickled")
 
-    cdef int publish(self) except -1:
-        """Make memory for the net's weights of now, for the next step to take over."""
-        cdef long number
+    cdef Prepared prepare(self, cells):
+        """Memory for these weights."""
+        cdef Prepared found = Prepared()
         cdef Stack stack
+        found.stream = self
+        if stack_of(cells, &stack):
+            found.memory = new_memory(cells, &stack, self.rows, self.is_native)
+        return found
+
+    cdef int put(self, Prepared prepared) except -1:
+        """Publish memory, for the next step to take over; nothing of this takes any."""
+        cdef StreamMemory *memory = prepared.memory
+        self.is_stack = memory is not NULL
+        prepared.memory = NULL
+        if memory is not NULL:
+            free_memory(lstm_handover_put(&self.core.pending, &memory.node))
+        free_memory(lstm_handover_take(&self.core.retired))
+        return 0
+
+    cdef int publish(self) except -1:
+        """Publish memory for the net's weights of now."""
+        cdef long number
         while True:
             number = lstm_edition_read(&self.edition.number)
-            cells = self.net.cells
-            self.is_stack = stack_of(cells, &stack)
-            if self.is_stack:
-                memory = new_memory(cells, &stack, self.rows, self.is_native)
-                free_memory(lstm_handover_put(&self.core.pending, &memory.node))
+            self.put(self.prepare(self.net.cells))
             # Without a GIL another thread may have published newer ones, which these have replaced.
             if number == lstm_edition_read(&self.edition.number):
                 break
-        free_memory(lstm_handover_take(&self.core.retired))
         self.number = number
         return 0
 

@@ -116,8 +116,13 @@ class Net:
 
         cells = interruptible(stored, sum(one.nbytes for one in weights))
         with _setting_weights:
-            self.cells = cells
-            self.edition.advance()
+            self._put(cells)
+
+    def _put(self, cells: sequence.Cells) -> None:
+        """Store cells and tell the streams; all that can fail comes first."""
+        prepared = self.edition.prepare(cells)
+        self.cells = cells
+        self.edition.advance(prepared)
 
     def _stored(
         self, cell: int, weights: AnyWeights, allocate: Allocate, kept: Int8Matrices | None = None
@@ -146,8 +151,7 @@ class Net:
                 return self._stored(cell, change(self.cell_weights(cell)), _kernel.recycled, integers)
 
             cells[cell] = interruptible(changed, _size(cells[cell]))
-            self.cells = tuple(cells)
-            self.edition.advance()
+            self._put(tuple(cells))
 
     def cell_weights(self, cell: int) -> Weights:
         """One layer and direction's weights as NumPy arrays; to be read only."""

@@ -264,3 +264,43 @@ def test_no_partial_file_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         raise AssertionError
     assert list(tmp_path.iterdir()) == []
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+TOLD = """
+import ctypes, resource
+import numpy as np
+import lstm
+
+net, other = (lstm.LSTM(40, 64, rng=seed) for seed in (0, 1))
+streams = [net.stream(2000) for _ in range(60)]
+natives = [stream.native for stream in streams]
+step = ctypes.CFUNCTYPE(ctypes.c_int, *[ctypes.c_void_p] * 3)(natives[0].step)
+x, y = np.ones((2000, 40)), np.empty((2000, 64))
+expected, state = net.forward_sequence(x[:, np.newaxis])[:, 0], other.state_dict()
+size = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (size + (64 << 20), resource.RLIM_INFINITY))
+for change in (lambda: net.load_state_dict(state), lambda: setattr(net, "Wf", other.Wf)):
+    try:
+        change()
+    except MemoryError:
+        print("MemoryError")
+resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+for native in natives:
+    assert step(native.handle, x.ctypes.data, y.ctypes.data) == 0
+    assert np.array_equal(y, expected)
+assert np.array_equal(net.forward_sequence(x[:, np.newaxis])[:, 0], expected)
+net.load_state_dict(state)
+expected, _ = other.forward(x, expected, streams[0].C[0])
+assert step(natives[0].handle, x.ctypes.data, y.ctypes.data) == 0
+assert np.array_equal(y, expected)
+"""
+
+
+@limited
+def test_weights_of_native_streams_are_set_whole_or_not_at_all() -> None:
+    """All of the memory is there before the net has other weights."""
+    done = subprocess.run(
+        [sys.executable, "-c", TOLD], env=environment(), capture_output=True, text=True, timeout=100
+    )
+    assert done.returncode == 0, done.stderr[-800:]
+    assert done.stdout.split() == ["MemoryError"] * 2
