@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Iterator
 
 import pytest
 
@@ -29,6 +31,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="run the recipes for Spark and Ray on this machine, if they are installed (a minute each)",
     )
+
+
+@pytest.fixture(autouse=True)
+def no_figures_stay_open() -> Iterator[None]:
+    """Close those of matplotlib, which warns of more than 20."""
+    yield
+    if "matplotlib.pyplot" in sys.modules:
+        sys.modules["matplotlib.pyplot"].close("all")
 
 
 @pytest.fixture

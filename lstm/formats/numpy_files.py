@@ -31,10 +31,16 @@ NUMBERS_OR_TEXT = re.compile(r"'([<>|=]?[fiubU][0-9]{1,9})'", re.ASCII)
 
 def write_arrays(file: io.BufferedWriter, arrays: dict[str, np.ndarray]) -> None:
     """Write what np.savez does, which in NumPy 2.0 takes `allow_pickle` for the name of one more array."""
-    with zipfile.ZipFile(file, "w") as archive:
+    archive = zipfile.ZipFile(file, "w")
+    try:
         for key, array in arrays.items():
             with archive.open(f"{key}.npy", "w", force_zip64=True) as entry:
                 np.lib.format.write_array(entry, array, allow_pickle=False)
+        archive.close()
+    except BaseException:
+        # To close it would raise another error wherever Ctrl-C left an entry half open.
+        archive.fp = None
+        raise
 
 
 def read_arrays(

@@ -29,15 +29,6 @@ TITLES = [
 UNITS, STEPS = 6, 9
 
 
-@pytest.fixture(autouse=True)
-def closed():
-    """Close the figures of a test."""
-    yield
-    import matplotlib.pyplot as plt
-
-    plt.close("all")
-
-
 def traced(**options):
     """A net of two layers, a batch that it has run over, and its trace."""
     rng = np.random.default_rng(0)

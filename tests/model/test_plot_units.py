@@ -15,15 +15,6 @@ plot = pytest.importorskip("lstm.plot")
 UNITS, STEPS = 6, 9
 
 
-@pytest.fixture(autouse=True)
-def closed():
-    """Close the figures of a test."""
-    yield
-    import matplotlib.pyplot as plt
-
-    plt.close("all")
-
-
 def traced(features=3, **options):
     """A net of two layers, a batch that it has run over, and its trace."""
     rng = np.random.default_rng(0)

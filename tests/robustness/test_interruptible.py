@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import os
+import sys
 import threading
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -15,6 +18,7 @@ from lstm import LSTM, load
 from lstm.core import interruptible as module
 from lstm.core.interruptible import LONG, interruptible
 from lstm.formats import npz, writing
+from lstm.formats.numpy_files import write_arrays
 
 NOISE = np.random.default_rng(0).standard_normal(1 << 23)
 
@@ -83,3 +87,33 @@ def test_saving_is_interrupted(
     assert delay_of(lambda: net.save(path)) < HEARD
     assert path.read_bytes() == before
     assert os.listdir(tmp_path) == ["net.npz"]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_ctrl_c_anywhere_in_an_archive_is_ctrl_c() -> None:
+    """No error of the half written archive takes its place."""
+    arrays = {"a": np.ones(3), "b": np.ones(5)}
+    place = left = 0
+
+    def trace(frame: FrameType, event: str, argument: object) -> Any:
+        nonlocal left
+        if Path(frame.f_code.co_filename).stem not in ("zipfile", "__init__", "numpy_files"):
+            return None
+        if event == "line":
+            left -= 1
+            if left == 0:
+                raise KeyboardInterrupt
+        return trace
+
+    while left <= 0:
+        place += 1
+        left = place
+        found = sys.gettrace()
+        sys.settrace(trace)
+        try:
+            write_arrays(io.BufferedWriter(io.BytesIO()), arrays)
+        except KeyboardInterrupt:
+            assert left <= 0
+        finally:
+            sys.settrace(found)
+    assert place > 100
