@@ -277,6 +277,7 @@ def test_bad_arguments_raise(options: Any, error: type[Exception], message: str)
         trainer_of(**options)
 
 
+@pytest.mark.skipif("LSTM_SANITIZE" in os.environ, reason="the sanitizers take time of their own")
 def test_importing_it_is_quick() -> None:
     """Under 5 ms of CPU time beyond lstm, as the best of a few processes; and nothing but NumPy."""
     code = (
