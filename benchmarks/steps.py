@@ -26,6 +26,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import peers  # sets the number of threads for all; PyTorch and Keras are imported later
+from training import time_cells
 
 import lstm
 from lstm import LSTM, show_config
@@ -244,9 +245,7 @@ def run_fit(seeds: int, names: list[str], count: int = 2000, batch: int = 32) ->
 def print_row(row: dict[str, Any], names: list[str]) -> None:
     """One line of the table."""
     case = Case(*(row[field] for field in Case._fields))
-    times = "".join(
-        f" {row['best_us'][name]:>10.1f} |" if name in row["best_us"] else f" {'':>10} |" for name in names
-    )
+    times = time_cells(row["best_us"], names)
     ratios = "".join(f" {row['ratio'][name]:>10.2f} |" for name in (OURS, DROP_IN))
     goals = " ".join(f"{goal:g}" for goal in (case.goal, case.drop_in_goal) if goal)
     print(f"| {case.label:<17} |{times}{ratios} {goals:>5} |", flush=True)

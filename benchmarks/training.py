@@ -336,12 +336,15 @@ def print_accuracy(cases: list[Case], seeds: int) -> list[dict[str, Any]]:
     return rows
 
 
+def time_cells(best_us: dict[str, float], names: list[str]) -> str:
+    """The columns of the contestants, empty for those that do not take part."""
+    return "".join(f" {best_us[name]:>10.1f} |" if name in best_us else f" {'':>10} |" for name in names)
+
+
 def print_row(row: dict[str, Any], names: list[str]) -> None:
     """One line of the table."""
     case = Case(*(row[field] for field in Case._fields))
-    times = "".join(
-        f" {row['best_us'][name]:>10.1f} |" if name in row["best_us"] else f" {'':>10} |" for name in names
-    )
+    times = time_cells(row["best_us"], names)
     goal = case.inputs_goal if row["inputs"] else case.goal
     what = "and X" if row["inputs"] else "weights"
     ratio = "" if row["ratio"] is None else f"{row['ratio']:.2f}"

@@ -11,16 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from ..core.trace import Trace
+from ..core.trace import MEANINGS, Trace
 
-TITLES = {
-    "f": "forget gate f",
-    "i": "input gate i",
-    "g": "candidate g",
-    "o": "output gate o",
-    "C": "cell state C",
-    "h": "output h",
-}
+TITLES = {name: f"{MEANINGS[name]} {name}" for name in "figoCh"}
 GATES = ("f", "i", "o")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tracemalloc
 import zipfile
 from importlib import import_module, util
 from pathlib import Path
@@ -16,7 +17,7 @@ from support import assert_same_bits
 import lstm
 from lstm import LSTM, FormatError
 from lstm.core.architecture import OPTIONS
-from lstm.formats import FORMATS, Format, archive, lstm_entry
+from lstm.formats import FORMATS, Format, archive, format_of, lstm_entry
 from lstm.formats.keras import hdf5_child
 
 WRITTEN = [
@@ -91,6 +92,22 @@ def test_onnx_is_the_model_of_the_library(precision: Any, tmp_path: Path) -> Non
         for name, array in writer._layer_arrays(net.core.parts(), layer).items():
             expected.graph.initializer.append(onnx.numpy_helper.from_array(array, name))
     assert onnx.load(path) == expected
+
+
+@pytest.mark.parametrize(("ending", "most"), [(".safetensors", 1.2), (".onnx", 1.8)])
+def test_weights_are_written_from_where_they_are(ending: str, most: float, tmp_path: Path) -> None:
+    """One copy of all, of ONNX of one matrix more; each further one takes time that hears no signal."""
+    pytest.importorskip("onnx" if ending == ".onnx" else "numpy")
+    net = LSTM(300, 400, dtype=np.float32, rng=0)
+    parts, path = net.core.parts(), tmp_path / f"net{ending}"
+    net.save(path)  # imports what it needs
+    tracemalloc.start()
+    try:
+        format_of(path).write(parts, path)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak <= most * parts.nbytes
 
 
 # Options

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ...core.trace import MEANINGS
 from ...core.weights import GATES, PEEPHOLES, Weights
 from .elements import Html, element, together
 
@@ -85,7 +86,7 @@ def _card(
     has_bias: bool,
 ) -> Html:
     letter = GATES[gate]
-    name = {"i": "input gate", "f": "forget gate", "g": "candidate", "o": "output gate"}[letter]
+    name = MEANINGS[letter]
     of_x, of_h = Spread.of(weights.input[gate]), Spread.of(weights.hidden[gate])
     rows: list[tuple[str, str]] = [(W_X, f"σ {of_x.deviation:#.3g}"), (W_H, f"σ {of_h.deviation:#.3g}")]
     if has_bias:
