@@ -87,7 +87,11 @@ except MemoryError:
 @pytest.mark.skipif("LSTM_SANITIZE" in os.environ, reason="a sanitizer takes address space of its own")
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs /proc/self/statm")
 def test_memory_that_ends_is_a_memory_error(tmp_path: Path) -> None:
-    """The library ends the process where it does not get what it asks for; it is not asked then."""
+    """The library ends the process where it does not get what it asks for; it is not asked then.
+
+    Reading asks for more than a process has left over from its imports. Writing a float32 net asks for
+    little, and may be done with no memory beyond that.
+    """
     path = tmp_path / "a.safetensors"
     path.write_bytes(model(7_000))
     found = {}
@@ -97,5 +101,6 @@ def test_memory_that_ends_is_a_memory_error(tmp_path: Path) -> None:
             done = subprocess.run(command, env=environment(), capture_output=True, text=True)
             assert done.returncode == 0, (what, room, done.stderr[-300:])
             found[what, room] = done.stdout.strip()
-    assert {found["load", 0], found["save", 0]} == {"MemoryError"}
+    assert set(found.values()) == {"MemoryError", "done"}
+    assert found["load", 0] == found["load", 1 << 22] == "MemoryError"
     assert {found["load", 1 << 27], found["save", 1 << 27]} == {"done"}
