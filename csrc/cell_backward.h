@@ -135,19 +135,65 @@ static void NAME(backward_variant)(NAME(cell_vectors) * c, const VARIANT *varian
 }
 
 /* Sums of squares are spread over LSTM_SQUARES places by unit, so that their order is that of no ISA. */
-static LSTM_INLINE void NAME(add_squares)(REAL *squares, ptrdiff_t unit, VEC x) {
-    REAL *const place = squares + unit % LSTM_SQUARES;
-    VEC_STORE(place, VEC_FMA(x, x, VEC_LOAD(place)));
+enum { NAME(SQUARE_VECTORS) = LSTM_SQUARES / LANES };
+
+/* The vector of `squares` that has the places of units from `unit` on gets those of x. */
+static LSTM_INLINE void NAME(add_squares)(VEC *squares, ptrdiff_t unit, VEC x) {
+    VEC *const place = squares + unit / LANES % NAME(SQUARE_VECTORS);
+    *place = VEC_FMA(x, x, *place);
 }
 
-static LSTM_INLINE REAL NAME(norm)(REAL *squares) {
-    for (int width = LSTM_SQUARES / 2; width > 0; width /= 2) {
+/* Sums (LANES,) of what is so many places apart, down to one vector. */
+static LSTM_INLINE VEC NAME(folded_squares)(VEC *squares) {
+    for (int width = NAME(SQUARE_VECTORS) / 2; width > 0; width /= 2) {
         for (int k = 0; k < width; k++) {
-            squares[k] += squares[k + width];
+            squares[k] = VEC_ADD(squares[k], squares[k + width]);
         }
     }
-    const REAL root = REAL_SQRT(squares[0]);
+    return squares[0];
+}
+
+/* The sum of all lanes, those that are half as far apart added first. */
+static LSTM_INLINE REAL NAME(lane_sum)(VEC x) {
+    REAL sums[LANES];
+    VEC_STORE(sums, x);
+    for (int width = LANES / 2; width > 0; width /= 2) {
+        for (int k = 0; k < width; k++) {
+            sums[k] += sums[k + width];
+        }
+    }
+    return sums[0];
+}
+
+static LSTM_INLINE REAL NAME(root)(REAL sum) {
+    const REAL root = REAL_SQRT(sum);
     return root == root ? root : (REAL)NAN;
+}
+
+/* norms (count,) of as many rows from their folded squares, rows (LANES,), which it may change. */
+static LSTM_INLINE void NAME(norms)(VEC *rows, ptrdiff_t count, REAL *norms) {
+#ifdef VEC_TRANSPOSE
+    /* All rows side by side: one by one they took a twelfth of the backward pass of H = 32, B = 32. */
+    if (count > LANES / 4) {
+        for (ptrdiff_t r = count; r < LANES; r++) {
+            rows[r] = VEC_ZERO();
+        }
+        VEC_TRANSPOSE(rows);
+        for (int width = LANES / 2; width > 0; width /= 2) {
+            for (int k = 0; k < width; k++) {
+                rows[k] = VEC_ADD(rows[k], rows[k + width]);
+            }
+        }
+        VEC_STORE(norms, rows[0]);
+        for (int k = 0; k < LANES; k++) {
+            norms[k] = NAME(root)(norms[k]);
+        }
+        return;
+    }
+#endif
+    for (ptrdiff_t r = 0; r < count; r++) {
+        norms[r] = NAME(root)(NAME(lane_sum)(rows[r]));
+    }
 }
 
 /* The first `units` of x, zeros for the others: what is past the net's last unit may be NaN. */
@@ -172,12 +218,16 @@ static LSTM_INLINE void NAME(prefetch_record)(const REAL *gates, const REAL *squ
     VEC_PREFETCH((const char *)(cells + steps * LANES));
 }
 
-static LSTM_INLINE void NAME(backward_row)(const CELL_GRADIENT *step, ptrdiff_t r) {
+/* One row; hidden_squares and cell_squares are the folded squares of dh and dC. */
+static LSTM_INLINE void NAME(backward_row)(const CELL_GRADIENT *step, ptrdiff_t r, VEC *hidden_squares,
+                                           VEC *cell_squares) {
     const RECORD *const record = &step->record;
     const ptrdiff_t caller_row = step->order == NULL ? r : step->order[r];
     const ptrdiff_t width = step->panels * LANES;
-    REAL hidden_squares[LSTM_SQUARES] = {0};
-    REAL cell_squares[LSTM_SQUARES] = {0};
+    VEC of_hidden[NAME(SQUARE_VECTORS)], of_cell[NAME(SQUARE_VECTORS)];
+    for (int k = 0; k < NAME(SQUARE_VECTORS); k++) {
+        of_hidden[k] = of_cell[k] = VEC_ZERO();
+    }
     REAL *const d_sums = step->d_sums + r * step->d_sums_row_stride;
     for (ptrdiff_t p = 0; p < step->panels; p++) {
         const ptrdiff_t unit = p * LANES;
@@ -224,22 +274,38 @@ static LSTM_INLINE void NAME(backward_row)(const CELL_GRADIENT *step, ptrdiff_t 
         if (step->projects) {
             VEC_STORE(squashed, VEC_MUL(c.o, c.squashed));
         }
-        if (step->hidden_norms != NULL) {
-            NAME(add_squares)(hidden_squares, unit, NAME(first_units)(c.d_hidden, units));
-        }
-        NAME(add_squares)(cell_squares, unit, NAME(first_units)(c.d_total, units));
+        NAME(add_squares)(of_hidden, unit, NAME(first_units)(c.d_hidden, units));
+        NAME(add_squares)(of_cell, unit, NAME(first_units)(c.d_total, units));
     }
-    if (step->hidden_norms != NULL) {
-        step->hidden_norms[caller_row * step->norms_row_stride] = NAME(norm)(hidden_squares);
+    *hidden_squares = NAME(folded_squares)(of_hidden);
+    *cell_squares = NAME(folded_squares)(of_cell);
+}
+
+/* norms (caller's rows,) of `count` rows from `row` on, from their folded squares (LANES,); NULL takes none. */
+static LSTM_INLINE void NAME(store_norms)(const CELL_GRADIENT *step, ptrdiff_t row, ptrdiff_t count,
+                                          VEC *squares, REAL *norms) {
+    REAL found[LANES];
+    if (norms == NULL) {
+        return;
     }
-    step->cell_norms[caller_row * step->norms_row_stride] = NAME(norm)(cell_squares);
+    NAME(norms)(squares, count, found);
+    for (ptrdiff_t r = 0; r < count; r++) {
+        const ptrdiff_t caller_row = step->order == NULL ? row + r : step->order[row + r];
+        norms[caller_row * step->norms_row_stride] = found[r];
+    }
 }
 
 /* gates (rows, panels, 4, LANES) and d_sums (rows, 4, panels, LANES) = gradients of the gates' sums, d_cell
  * that of C before the step, norms those of h and C. */
 static void LSTM_MAP(DTYPE, cell_backward, ISA)(const CELL_GRADIENT *step) {
-    for (ptrdiff_t r = 0; r < step->rows; r++) {
-        NAME(backward_row)(step, r);
+    VEC hidden_squares[LANES], cell_squares[LANES];
+    for (ptrdiff_t first = 0; first < step->rows; first += LANES) {
+        const ptrdiff_t count = step->rows - first < LANES ? step->rows - first : LANES;
+        for (ptrdiff_t r = 0; r < count; r++) {
+            NAME(backward_row)(step, first + r, &hidden_squares[r], &cell_squares[r]);
+        }
+        NAME(store_norms)(step, first, count, hidden_squares, step->hidden_norms);
+        NAME(store_norms)(step, first, count, cell_squares, step->cell_norms);
     }
 }
 
@@ -260,7 +326,10 @@ static void LSTM_MAP(DTYPE, cell_output, ISA)(const CELL_GRADIENT *step, ptrdiff
 }
 
 static REAL LSTM_MAP(DTYPE, add_norm, ISA)(REAL *x, const REAL *y, ptrdiff_t n) {
-    REAL squares[LSTM_SQUARES] = {0};
+    VEC squares[NAME(SQUARE_VECTORS)];
+    for (int k = 0; k < NAME(SQUARE_VECTORS); k++) {
+        squares[k] = VEC_ZERO();
+    }
     for (ptrdiff_t k = 0; k < n; k += LANES) {
         const ptrdiff_t count = n - k < LANES ? n - k : LANES;
         VEC sum = VEC_LOAD_FIRST(x + k, count);
@@ -270,7 +339,7 @@ static REAL LSTM_MAP(DTYPE, add_norm, ISA)(REAL *x, const REAL *y, ptrdiff_t n) 
         }
         NAME(add_squares)(squares, k, sum);
     }
-    return NAME(norm)(squares);
+    return NAME(root)(NAME(lane_sum)(NAME(folded_squares)(squares)));
 }
 
 /* dp_i += dz_i C_before, dp_f += dz_f C_before, dp_o += dz_o C_after, steps ascending in time, in blocks. */

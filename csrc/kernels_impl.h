@@ -235,7 +235,8 @@ static LSTM_INLINE void NAME(update_default)(const TILE_ARGUMENTS *tile, const i
 }
 
 /* The same with all that the gradients need. */
-static void NAME(update_recorded)(const TILE_ARGUMENTS *tile, int rows, int panels, REAL *sums) {
+static LSTM_INLINE void NAME(update_record)(const TILE_ARGUMENTS *tile, const int rows, const int panels,
+                                            REAL *sums) {
     const RECORD *const record = &tile->record;
     for (int v = 0; v < rows * panels; v++) {
         const ptrdiff_t place = NAME(record_offset)(record, v / panels, v % panels);
@@ -261,6 +262,15 @@ static void NAME(update_recorded)(const TILE_ARGUMENTS *tile, int rows, int pane
         const VEC squashed = NAME(vec_tanh)(cell);
         VEC_STORE(record->squashed + NAME(record_offset)(record, v / panels, v % panels), squashed);
         NAME(store_hidden)(tile, v / panels, v % panels, VEC_MUL(o, squashed));
+    }
+}
+
+/* Out of line, once for all tiles; these have one panel or one row, so that nothing is divided. */
+static void NAME(update_recorded)(const TILE_ARGUMENTS *tile, int rows, int panels, REAL *sums) {
+    if (panels == 1) {
+        NAME(update_record)(tile, rows, 1, sums);
+    } else {
+        NAME(update_record)(tile, 1, panels, sums);
     }
 }
 

@@ -151,7 +151,7 @@ class Gradients(Mapping[str, np.ndarray]):
         self._architecture = architecture
         self._rows = rows  # of `per_sample`, else None
         self._sums = sums  # of every cell; none if the weights' were not asked for
-        self._second_biases = [np.zeros_like(one.bias) for one in sums]
+        self._second_biases = [np.zeros(one.bias.shape, one.bias.dtype) for one in sums]
         self._arrays: dict[str, np.ndarray] | None = None
 
     @property
@@ -408,7 +408,8 @@ class Tape:
 
     def _output_gradient(self, dY: ArrayLike) -> np.ndarray:
         """(B, T, K), of the net's dtype."""
-        array, shape = real_array("dY", dY), self.Y.shape
+        Y = self._recording.Y
+        array, shape = real_array("dY", dY), Y.shape[1:] if self._batch is None else Y.shape
         if array.shape != shape:
             raise ValueError(f"dY has shape {array.shape}, but must be {shape}, the shape of Y")
         return usable_rows(array[np.newaxis] if self._batch is None else array, self._recording.dtype)

@@ -21,6 +21,9 @@ class Rates(NamedTuple):
     recurrent: float = 0.0  # of the features of h on their way to the next step, once a sequence
 
 
+NONE = Rates()
+
+
 class Masks(NamedTuple):
     """What was drawn, None where nothing is dropped. What is kept is scaled by 1 / (1 - rate)."""
 
@@ -44,6 +47,9 @@ class Masks(NamedTuple):
 
 def rates(architecture: Architecture, dropout: Any, input_dropout: Any, recurrent_dropout: Any) -> Rates:
     """The rates of a call; TypeError or ValueError for what is none, or could drop nothing."""
+    given = Rates(dropout, input_dropout, recurrent_dropout)
+    if given == NONE and {type(rate) for rate in given} == {float}:
+        return NONE  # the everyday call
     checked = Rates(
         _rate("dropout", dropout),
         _rate("input_dropout", input_dropout),

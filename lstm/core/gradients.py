@@ -13,7 +13,7 @@ import numpy as np
 
 from .. import _kernel
 from . import reference_gradients
-from .architecture import Architecture, Options
+from .architecture import Architecture
 from .packing import PackedWeights, PanelRecord
 from .recording import CellPass, Recording
 from .reference_gradients import CellRecord, Sums
@@ -29,7 +29,7 @@ class InputGradients(NamedTuple):
 
 
 class CellBackward(NamedTuple):
-    """What is asked of one cell.
+    """What is asked of one of the L D cells.
 
     `dh` and `dC` hold the gradients of the last state and are overwritten with those of the first one.
     Gradients of the weights are added to `sums`, arrays as in `Weights`, if given; where they have one more
@@ -37,8 +37,9 @@ class CellBackward(NamedTuple):
     gradients of h and C of every step.
     """
 
+    architecture: Architecture
+    cell: int
     weights: CellWeights
-    options: Options
     kept: CellPass
     dY: np.ndarray | None  # (B, T, O)
     dh: np.ndarray  # (B, O)
@@ -77,8 +78,9 @@ def backward(
         cells = range(layer * directions, (layer + 1) * directions)
         asks = [
             CellBackward(
+                architecture,
+                cell,
                 recording.cells[cell],
-                architecture.cell_options(cell),
                 recording.cell_pass(cell),
                 dY_of_cell,
                 dh[cell],
@@ -119,7 +121,7 @@ def backward_cells(asks: list[CellBackward], inputs: bool) -> list[np.ndarray] |
         assert isinstance(one.weights, Weights)
         reference_gradients.backward_sequence(
             one.weights,
-            one.options,
+            one.architecture.cell_options(one.cell),
             CellRecord(*kept._replace(values=kept.values)),  # type: ignore[arg-type]
             one.dY,
             one.dh,
@@ -158,6 +160,8 @@ def split(dY: np.ndarray | None, recording: Recording, layer: int) -> list[np.nd
     directions, size = architecture.directions, architecture.state_size
     if dY is None:
         return [None] * directions
+    if directions == 1:
+        return [dY]
     if architecture.merge == "concat":
         return [dY[..., k * size : (k + 1) * size] for k in range(directions)]
     if architecture.merge == "mean":

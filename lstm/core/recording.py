@@ -146,9 +146,12 @@ class Recording(NamedTuple):
 
     def direction_output(self, cell: int) -> np.ndarray:
         """(B, T, O) of one of the L D cells."""
-        layer, direction = divmod(cell, self.architecture.directions)
-        size = self.architecture.state_size
-        return self.used_storage().h[layer, ..., direction * size : (direction + 1) * size]
+        h = self.used_storage().h
+        directions, size = self.architecture.directions, self.architecture.state_size
+        if directions == 1:
+            return h[cell, ...]
+        layer, direction = divmod(cell, directions)
+        return h[layer, ..., direction * size : (direction + 1) * size]
 
     def cell_pass(self, cell: int) -> CellPass:
         """What one of the L D cells keeps."""

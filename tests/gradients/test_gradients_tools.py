@@ -132,8 +132,9 @@ def test_a_cell_overwrites_what_it_is_given(reverse: bool) -> None:
     recording = core.record(X, h0, C0, lengths, None, rates, rng)
     norms = np.full((2, 4, 6), np.nan)
     ask = gradients.CellBackward(
+        core.architecture,
+        0,
         core.cells[0],
-        core.architecture.cell_options(0),
         recording.cell_pass(0),
         None,
         np.ones((4, 5)),
