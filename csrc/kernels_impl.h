@@ -120,6 +120,38 @@ static LSTM_INLINE void NAME(record_gate)(const RECORD *record, int gate, int r,
     }
 }
 
+/* C (LANES,) of row r and panel p after the step into the record, if there is one. */
+static LSTM_INLINE void NAME(record_cell)(const RECORD *record, int r, int p, VEC after) {
+    if (record->gates != NULL) {
+        VEC_STORE(record->cells + NAME(record_cells_offset)(record, r, p), after);
+    }
+}
+
+/* The activation of C (LANES,) of row r and panel p into the record, if there is one. */
+static LSTM_INLINE void NAME(record_squashed)(const RECORD *record, int r, int p, VEC squashed) {
+    if (record->gates != NULL) {
+        VEC_STORE(record->squashed + NAME(record_offset)(record, r, p), squashed);
+    }
+}
+
+/* Go on by so many steps, if there is a record. */
+static LSTM_INLINE void NAME(next_record)(RECORD *record, ptrdiff_t steps) {
+    if (record->gates != NULL) {
+        record->gates += steps * GATE_COUNT * LANES;
+        record->cells += steps * LANES;
+        record->squashed += steps * LANES;
+    }
+}
+
+/* Go on to a later panel, if there is a record. */
+static LSTM_INLINE void NAME(skip_panels)(RECORD *record, ptrdiff_t panels) {
+    if (record->gates != NULL) {
+        record->gates += panels * record->panel_stride * GATE_COUNT * LANES;
+        record->cells += panels * record->cells_panel_stride * LANES;
+        record->squashed += panels * record->panel_stride * LANES;
+    }
+}
+
 /* The same as update_default with all that a variant may ask for.  `default_activations` is a constant after
  * inlining: sigmoid and tanh are then inlined too.
  *   z_i += p_i C, z_f += p_f C before the step's C is known, z_o += p_o C after it; all bounded by clip, and
@@ -300,12 +332,7 @@ static LSTM_INLINE void NAME(next_step)(TILE_ARGUMENTS *tile) {
     if (tile->trace != NULL) {
         tile->trace += tile->trace_step_stride;
     }
-    if (tile->record.gates != NULL) {
-        const ptrdiff_t stride = tile->record.step_stride * LANES;
-        tile->record.gates += stride * GATE_COUNT;
-        tile->record.cells += stride;
-        tile->record.squashed += stride;
-    }
+    NAME(next_record)(&tile->record, tile->record.step_stride);
 }
 
 /* tile->steps time steps: the h half, then the cell update. */

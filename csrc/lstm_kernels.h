@@ -4,10 +4,7 @@
  *   weights   [panel][k][gate][lane]     k outermost inside a panel, gates in the order of GATE_*
  *   sums      [row][panel][gate][lane]   by strides; a row is a batch row or a time step
  *   states    [row][panel][lane]         rows padded to whole panels
- * What a recorded pass keeps for its gradients, by caller's time:
- *   gates     [panel][row][step][gate][lane]   i, f, g, o, overwritten by the gradients of their sums
- *   cells     [panel][row][step + 1][lane]     C before and after every step
- *   squashed  [panel][row][step][lane]         the activation of C, or codes of slopes (cell_update)
+ * records.h has what a recorded pass keeps for its gradients.
  *
  * A tile is `rows` x `panels`; its kernel yields all four gates of its units.  Kernel names decode as
  * lstm_<dtype>_<gates|step>_<rows>x<units>__<isa>; docs/kernels.md has the page on it.
@@ -114,7 +111,6 @@ typedef struct lstm_int8_kernels lstm_int8_kernels;
  *   cell, hidden, output = one LSTM step from these sums      (step)
  * A step kernel does several time steps if the tile is a whole net, whose `input` is then `hidden`.
  * A pass is what the driver works on: one layer, all time steps, some batch rows.
- * A record is what a pass keeps for its gradients.
  * A product is the arguments of a product kernel: sums = start + input . weights, one block of k
  * A cell gradient is those of cell_backward: one step of the cell, from its last operation to its first
  * A backward pass is what the driver of the gradients works on: one layer, all rows, all time steps. */
@@ -134,19 +130,6 @@ typedef struct lstm_int8_kernels lstm_int8_kernels;
         int input_forget;                                                                                         \
     } lstm_##DTYPE##_variant;                                                                                     \
                                                                                                                   \
-    typedef struct {                                                                                              \
-        REAL *gates; /* NULL: nothing is recorded, and the others are not read */                                 \
-        REAL *cells;                                                                                              \
-        REAL *squashed;                                                                                           \
-        ptrdiff_t                                                                                                 \
-            row_stride; /* all in steps, which are 4 LANES elements of gates and LANES of the others */           \
-        ptrdiff_t panel_stride;                                                                                   \
-        ptrdiff_t cells_row_stride;                                                                               \
-        ptrdiff_t cells_panel_stride;                                                                             \
-        ptrdiff_t step_stride; /* in the order of computation: 1 or -1 */                                         \
-        int has_codes;         /* squashed holds codes of slopes instead */                                       \
-        int is_plain;          /* of the default equations */                                                     \
-    } lstm_##DTYPE##_record;                                                                                      \
     typedef struct {                                                                                              \
         const REAL *input; /* (rows, depth) */                                                                    \
         ptrdiff_t input_row_stride;                                                                               \

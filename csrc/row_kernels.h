@@ -9,6 +9,8 @@
 
 #include <stddef.h>
 
+#include "records.h"
+
 /* Strides are in elements. */
 #define LSTM_DECLARE_ROW_TYPES(REAL, DTYPE)                                                                  \
     typedef struct {                                                                                         \
@@ -27,6 +29,7 @@
         REAL *hidden_next;     /* (panels, LANES): h after odd numbers of steps; not of nets of one tile */  \
         REAL *output;          /* (steps, depth), or NULL */                                                 \
         ptrdiff_t output_step_stride;                                                                        \
+        lstm_##DTYPE##_record record; /* from the first step on, cells after it */                           \
         int forward; /* whether the first step walks the panels forward; not of nets of one tile */          \
     } lstm_##DTYPE##_row;                                                                                    \
                                                                                                              \

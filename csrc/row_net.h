@@ -89,32 +89,40 @@ static LSTM_INLINE void NAME(row_short_sum)(const VEC *h, const REAL *const *bas
     }
 }
 
-/* h, C (panels,) after a step with the sums z (panels, 4). */
-static LSTM_INLINE void NAME(row_update)(const int panels, const VEC *z, VEC *h, VEC *C) {
+/* h, C (panels,) after a step with the sums z (panels, 4), which is recorded if there is a record. */
+static LSTM_INLINE void NAME(row_update)(const int panels, const VEC *z, VEC *h, VEC *C,
+                                         const RECORD *record) {
     VEC i[NET_PANELS], g[NET_PANELS];
 #pragma GCC unroll 3
     for (int p = 0; p < panels; p++) {
         g[p] = NAME(vec_tanh_soon)(z[p * GATE_COUNT + GATE_G]);
         VEC_IN_ORDER(g[p]);
+        NAME(record_gate)(record, GATE_G, 0, p, g[p]);
     }
 #pragma GCC unroll 3
     for (int p = 0; p < panels; p++) {
         i[p] = NAME(vec_sigmoid_soon)(z[p * GATE_COUNT + GATE_I]);
         VEC_IN_ORDER(i[p]);
+        NAME(record_gate)(record, GATE_I, 0, p, i[p]);
     }
 #pragma GCC unroll 3
     for (int p = 0; p < panels; p++) {
         const VEC f = NAME(vec_sigmoid_soon)(z[p * GATE_COUNT + GATE_F]);
         C[p] = VEC_FMA(f, C[p], VEC_MUL(i[p], g[p]));
         VEC_IN_ORDER(C[p]);
+        NAME(record_gate)(record, GATE_F, 0, p, f);
+        NAME(record_cell)(record, 0, p, C[p]);
     }
 #pragma GCC unroll 3
     for (int p = 0; p < panels; p++) {
         VEC o = z[p * GATE_COUNT + GATE_O];
         h[p] = NAME(vec_tanh_soon)(C[p]);
         VEC_IN_ORDER(h[p]);
+        NAME(record_squashed)(record, 0, p, h[p]);
         VEC_IN_ORDER(o);
-        h[p] = VEC_MUL(NAME(vec_sigmoid)(o), h[p]);
+        o = NAME(vec_sigmoid)(o);
+        NAME(record_gate)(record, GATE_O, 0, p, o);
+        h[p] = VEC_MUL(o, h[p]);
     }
 }
 
@@ -125,6 +133,7 @@ static LSTM_INLINE void NAME(run_net)(const ROW_ARGUMENTS *row, const int panels
     const REAL *start = row->start;
     const REAL *x = row->x;
     REAL *output = row->output;
+    RECORD record = row->record;
     VEC h[NET_PANELS], C[NET_PANELS];
 #pragma GCC unroll 3
     for (int p = 0; p < panels; p++) {
@@ -147,7 +156,8 @@ static LSTM_INLINE void NAME(run_net)(const ROW_ARGUMENTS *row, const int panels
         } else {
             NAME(row_long_sum)(h, base, panels, depth, row, z);
         }
-        NAME(row_update)(panels, z, h, C);
+        NAME(row_update)(panels, z, h, C, &record);
+        NAME(next_record)(&record, record.step_stride);
 #pragma GCC unroll 3
         for (int p = 0; p < panels; p++) {
 #ifndef VEC_PICK
@@ -182,7 +192,7 @@ NET_SIZES(DEFINE_NET)
 
 static void LSTM_MAP(DTYPE, row_net, ISA)(const ROW_ARGUMENTS *row) {
 #ifdef TAIL_SIZES
-    if (NAME(run_tail_net)(row)) {
+    if (row->record.gates == NULL && NAME(run_tail_net)(row)) {
         return;
     }
 #endif

@@ -14,6 +14,7 @@ typedef struct {
     REAL *output; /* or NULL */
     ptrdiff_t units;
     ptrdiff_t panels; /* 0: nothing */
+    RECORD record;    /* from the first of these panels on, at the step */
 } NAME(update);
 
 enum { NAME(UPDATE_PARTS) = 5 };
@@ -22,24 +23,36 @@ enum { NAME(UPDATE_PARTS) = 5 };
 static LSTM_INLINE void NAME(update_part)(NAME(update) * update, const int part, ptrdiff_t p) {
     REAL *const gates = update->sums + p * GATE_COUNT * LANES;
     REAL *const cell = update->cell + p * LANES;
-    VEC f, ig, hidden;
+    const RECORD *const record = &update->record;
+    VEC i, f, g, o, after, squashed, hidden;
     switch (part) {
     case 0:
-        VEC_STORE(gates + GATE_I * LANES, NAME(vec_sigmoid)(VEC_LOAD(gates + GATE_I * LANES)));
+        i = NAME(vec_sigmoid)(VEC_LOAD(gates + GATE_I * LANES));
+        VEC_STORE(gates + GATE_I * LANES, i);
+        NAME(record_gate)(record, GATE_I, 0, (int)p, i);
         return;
     case 1:
-        VEC_STORE(gates + GATE_G * LANES, NAME(vec_tanh)(VEC_LOAD(gates + GATE_G * LANES)));
+        g = NAME(vec_tanh)(VEC_LOAD(gates + GATE_G * LANES));
+        VEC_STORE(gates + GATE_G * LANES, g);
+        NAME(record_gate)(record, GATE_G, 0, (int)p, g);
         return;
     case 2:
         f = NAME(vec_sigmoid)(VEC_LOAD(gates + GATE_F * LANES));
-        ig = VEC_MUL(VEC_LOAD(gates + GATE_I * LANES), VEC_LOAD(gates + GATE_G * LANES));
-        VEC_STORE(cell, VEC_FMA(f, VEC_LOAD(cell), ig));
+        after = VEC_MUL(VEC_LOAD(gates + GATE_I * LANES), VEC_LOAD(gates + GATE_G * LANES));
+        after = VEC_FMA(f, VEC_LOAD(cell), after);
+        VEC_STORE(cell, after);
+        NAME(record_gate)(record, GATE_F, 0, (int)p, f);
+        NAME(record_cell)(record, 0, (int)p, after);
         return;
     case 3:
-        VEC_STORE(gates + GATE_O * LANES, NAME(vec_sigmoid)(VEC_LOAD(gates + GATE_O * LANES)));
+        o = NAME(vec_sigmoid)(VEC_LOAD(gates + GATE_O * LANES));
+        VEC_STORE(gates + GATE_O * LANES, o);
+        NAME(record_gate)(record, GATE_O, 0, (int)p, o);
         return;
     default:
-        hidden = VEC_MUL(VEC_LOAD(gates + GATE_O * LANES), NAME(vec_tanh)(VEC_LOAD(cell)));
+        squashed = NAME(vec_tanh)(VEC_LOAD(cell));
+        hidden = VEC_MUL(VEC_LOAD(gates + GATE_O * LANES), squashed);
+        NAME(record_squashed)(record, 0, (int)p, squashed);
         VEC_STORE(update->hidden + p * LANES, hidden);
         if (update->output != NULL) {
             NAME(store_output)(update->output + p * LANES, update->units - p * LANES, hidden);
@@ -138,6 +151,7 @@ static LSTM_INLINE void NAME(row_steps)(const ROW_ARGUMENTS *row, const int form
     REAL *hidden_next = row->hidden_next;
     const REAL *start = row->start;
     REAL *output = row->output;
+    RECORD record = row->record;
     NAME(update) updates[2];
     NAME(update) *before = &updates[0];
     NAME(update) *after = &updates[1];
@@ -161,12 +175,15 @@ static LSTM_INLINE void NAME(row_steps)(const ROW_ARGUMENTS *row, const int form
             after->hidden = hidden_next + panel * LANES;
             after->output = output == NULL ? NULL : output + panel * LANES;
             after->units = row->depth - panel * LANES;
+            after->record = record;
+            NAME(skip_panels)(&after->record, panel);
             NAME(update) *const done_with = before;
             before = after;
             after = done_with;
         }
         start += row->start_step_stride;
         output = output == NULL ? NULL : output + row->output_step_stride;
+        NAME(next_record)(&record, record.step_stride);
         hidden = hidden_next;
         hidden_next = hidden == row->hidden ? row->hidden_next : row->hidden;
     }

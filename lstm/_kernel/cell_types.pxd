@@ -1,4 +1,5 @@
-# What a cell computes, and what is kept of it for gradients; csrc/lstm_kernels.h explains every field.
+# What a cell computes, and what is kept of it for gradients; csrc/lstm_kernels.h and records.h
+# explain every field.
 
 
 cdef extern from "lstm_kernels.h" nogil:

@@ -1,5 +1,7 @@
 # The arguments of the kernels of a row alone as Cython sees them; csrc/row_kernels.h explains every field.
 
+from .cell_types cimport lstm_f32_record, lstm_f64_record
+
 
 cdef extern from "row_kernels.h" nogil:
     ctypedef struct lstm_f32_row:
@@ -18,6 +20,7 @@ cdef extern from "row_kernels.h" nogil:
         float *hidden_next
         float *output
         ptrdiff_t output_step_stride
+        lstm_f32_record record
         int forward
 
     ctypedef struct lstm_f64_row:
@@ -36,4 +39,5 @@ cdef extern from "row_kernels.h" nogil:
         double *hidden_next
         double *output
         ptrdiff_t output_step_stride
+        lstm_f64_record record
         int forward

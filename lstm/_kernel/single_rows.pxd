@@ -3,15 +3,15 @@
 from .lengths cimport caller_row
 from .micro_kernels cimport GATE_COUNT, Pass, lstm_f32_pass
 from .row_kernels cimport lstm_f32_row, lstm_f64_row
-from .tiles cimport input_products, is_stepwise
+from .tiles cimport input_products, is_stepwise, point_at_record
 
 
 cdef inline bint is_plain_row(Pass *layer) noexcept nogil:
-    """Whether one row is at work, of the default equations without masks; a record has a variant."""
+    """Whether one row is at work, of the default equations without masks."""
     return (
         layer.batch == 1
         and layer.int8 is NULL
-        and layer.variant is NULL
+        and (layer.variant is NULL or layer.record.gates is not NULL and layer.record.is_plain)
         and layer.recurrent is NULL
         and layer.projection_panels == 0
     )
@@ -62,6 +62,10 @@ cdef inline void run_row(Pass *layer, ptrdiff_t step, ptrdiff_t steps, bint *for
     row.hidden = layer.hidden
     row.hidden_next = layer.hidden_next
     row.forward = forward[0]
+    row.record = layer.record
+    if layer.record.gates is not NULL:
+        point_at_record(layer, step, 0, 0)
+        row.record = layer.tile.record
     row.output = NULL
     if layer.output is not NULL:
         row.output = (

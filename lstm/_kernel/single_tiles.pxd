@@ -177,6 +177,7 @@ cdef inline row_typed(
     if output is not None:
         row.output, row.output_step_stride = &output[0, 0], output.shape[1]
     row.forward = forward
+    row.record.gates = NULL
     kernel = kernels.row_net if is_net else kernels.row_steps
     with nogil:
         found = lstm_fp_enter()
