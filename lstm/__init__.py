@@ -30,6 +30,7 @@ from .threadpools import announce
 from .threads import get_num_threads, set_num_threads
 
 announce()
+import_module(".startup", __name__).let_signals_raise_in_scripts()
 
 __all__ = [
     "LSTM",

@@ -38,6 +38,14 @@ def let_signals_end_command() -> None:
             pass
 
 
+def let_signals_raise_in_scripts() -> None:
+    """Once the package is imported: such a script may be another one. The command takes them again."""
+    import _signal
+
+    if sys.argv and sys.argv[0] != "-m" and _signal.getsignal(_signal.SIGINT) is end_process:
+        _signal.signal(_signal.SIGINT, _signal.default_int_handler)
+
+
 def end_process(number: int, frame: object) -> None:
     """A signal's handler. Nothing is to be cleared up, so that nothing can print or drop its exception."""
     os._exit(INTERRUPTED)

@@ -110,6 +110,15 @@ def test_other_programs_keep_their_interrupts(tmp_path: Path, words: tuple[str, 
     assert (done.returncode, done.stdout, done.stderr) == (0, "raised\n", "")
 
 
+def test_a_script_of_the_same_name_keeps_its_interrupts(tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    program = "import signal, lstm\ntry:\n    signal.raise_signal(signal.SIGINT)\n"
+    program += "except KeyboardInterrupt:\n    print('raised')\n"
+    (tmp_path / "bin" / "lstm").write_text(program)
+    done = interrupted(tmp_path, "no module", "bin/lstm", "info")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "raised\n", "")
+
+
 class Sender:
     """Sends a signal where Python prints and drops what its handler raises."""
 
