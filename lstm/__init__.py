@@ -12,6 +12,7 @@ from importlib import import_module
 from ._version import __version__
 
 try:
+    import_module(".startup", __name__).let_signals_end_command()
     import_module("._kernel", __name__)
     import_module(".threads", __name__).set_num_threads(None)
 except (ModuleNotFoundError, ValueError) as error:
@@ -29,6 +30,7 @@ from .threadpools import announce
 from .threads import get_num_threads, set_num_threads
 
 announce()
+import_module(".startup", __name__).let_signals_raise_in_scripts()
 
 __all__ = [
     "LSTM",

@@ -7,21 +7,17 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import sys
-import threading
-from collections.abc import Iterator, Sequence
-from types import FrameType
-from typing import NoReturn
+from collections.abc import Sequence
 
 from ._version import __version__
 from .commands import compare, convert, info, report, run, train
 from .commands.common import Parser, UnusableError, tell
-from .systems import ending_signals
+from .commands.interrupts import raised
+from .startup import INTERRUPTED
 from .threads import using_threads
 
 UNUSABLE = 2
-INTERRUPTED = 130  # as a shell reports SIGINT
 PIPE_CLOSED = 141  # as a shell reports SIGPIPE
 
 
@@ -29,8 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command `argv`, by default that of the process, and return its exit status."""
     try:
         try:
-            with _stopping_by_exception():
-                status = _run(argv)
+            status = _run(argv)
         except UnusableError as error:
             tell("error", str(error))
             status = UNUSABLE
@@ -63,6 +58,7 @@ def _run(argv: Sequence[str] | None) -> int:
     if rest:
         parsers[arguments.command].error(f"unrecognized arguments: {' '.join(rest)}")
     with contextlib.ExitStack() as stack:
+        stack.enter_context(raised())
         if getattr(arguments, "threads", None) is not None:
             stack.enter_context(using_threads(arguments.threads))
         status: int = arguments.run(arguments)
@@ -70,25 +66,6 @@ def _run(argv: Sequence[str] | None) -> int:
 
 
 COMMANDS = (info, run, convert, compare, report, train)
-
-
-@contextlib.contextmanager
-def _stopping_by_exception() -> Iterator[None]:
-    """Let the signals that end a process raise SystemExit in this block, so that no partial files stay."""
-    found = {}
-    if threading.current_thread() is threading.main_thread():
-        for number in ending_signals():
-            if signal.getsignal(number) == signal.SIG_DFL:
-                found[number] = signal.signal(number, _stop)
-    try:
-        yield
-    finally:
-        for number, handler in found.items():
-            signal.signal(number, handler)
-
-
-def _stop(number: int, frame: FrameType | None) -> NoReturn:
-    sys.exit(128 + number)  # as a shell reports it
 
 
 def _discard_output() -> None:

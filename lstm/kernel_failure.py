@@ -6,6 +6,8 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
+from .startup import is_command
+
 
 def explain(error: Exception) -> None:
     """Raise the ImportError with advice, or return if the error says it itself; end a command in one line."""
@@ -18,9 +20,8 @@ def explain(error: Exception) -> None:
 
 
 def _end_command(message: str) -> None:
-    """End the process if it runs the command: as a script of that name, or by ``python -m lstm``."""
-    # While Python looks for the module of -m, that is all that argv[0] says.
-    if sys.argv and Path(sys.argv[0]).stem in ("lstm", "-m"):
+    """End the process if it runs the command."""
+    if is_command():
         print(f"lstm: {message}", file=sys.stderr)
         raise SystemExit(2)
 

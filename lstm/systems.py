@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import threading
 
 try:
     import fcntl
@@ -64,3 +65,11 @@ def memory_limit() -> int | None:
 def ending_signals() -> list[signal.Signals]:
     """What asks a process to end: by a program, and by the terminal that goes."""
     return [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
+
+def send_signal(number: int) -> None:
+    """Send a signal to the main thread, from another one."""
+    if hasattr(signal, "pthread_kill"):
+        signal.pthread_kill(threading.main_thread().ident or 0, number)
+    else:
+        signal.raise_signal(number)

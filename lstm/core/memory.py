@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import math
 import mmap
 from typing import Any
@@ -30,7 +31,7 @@ def memory(size: int) -> np.ndarray:
     # A shared mapping, mmap's default, gets no huge pages.
     pages = _pages(size + HUGE_PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     buffer = np.frombuffer(pages, np.uint8)
-    start = -buffer.ctypes.data % HUGE_PAGE
+    start = -_address(buffer) % HUGE_PAGE
     huge = (size + size // 8) // HUGE_PAGE * HUGE_PAGE
     if huge > 0:
         with contextlib.suppress(OSError):  # of a system that has none
@@ -46,9 +47,14 @@ def _pages(size: int, **options: int) -> mmap.mmap:
         raise MemoryError(f"there is no memory for {size} bytes") from error
 
 
+def _address(buffer: np.ndarray) -> int:
+    """Where an array begins. NumPy's `ctypes.data` is a SystemError if memory ends in it."""
+    return ctypes.addressof(ctypes.c_char.from_buffer(buffer.data))
+
+
 def aligned_zeros(shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
     """Zeros that start on a cache line, so that no vector of weights straddles two."""
     size = math.prod(shape) * dtype.itemsize
     buffer = memory(size + CACHE_LINE)
-    offset = -buffer.ctypes.data % CACHE_LINE
+    offset = -_address(buffer) % CACHE_LINE
     return buffer[offset : offset + size].view(dtype).reshape(shape)

@@ -201,7 +201,8 @@ def _cell_weights(architecture: Architecture, arrays: dict[str, np.ndarray], cel
         with np.errstate(all="ignore"):
             first = arrays[f"bias_ih{suffix}"].astype(np.float64, copy=False)
             second = arrays[f"bias_hh{suffix}"].astype(np.float64, copy=False)
-            bias = np.where(second == 0, first, first + second)
+            bias = first + second
+            np.copyto(bias, first, where=second == 0)  # -0.0 stays; np.where hides a MemoryError
     peephole = arrays.get(f"weight_ch{suffix}")
     return Weights(
         input_weights.reshape(4, hidden, -1),

@@ -26,14 +26,24 @@ FLOORS = (
     ("model", "files"),
     ("stream", "layer", "tape", "plot", "formats", "conversions", "habits", "arrow"),
     ("core",),
-    ("_version", "_kernel", "kernel_failure", "systems", "cpus", "threadpools", "threads", "config"),
+    (
+        "_version",
+        "_kernel",
+        "startup",
+        "kernel_failure",
+        "systems",
+        "cpus",
+        "threadpools",
+        "threads",
+        "config",
+    ),
 )
 # They put the units together, and nothing imports them.
 FACES = ("__init__", "__main__")
 MOST_FLOORS = 7
 
 # What the standard library names with an underscore although it is for all.
-PUBLIC = {"_asdict", "_replace", "_fields", "_field_defaults", "_make"}
+PUBLIC = {"_exit", "_asdict", "_replace", "_fields", "_field_defaults", "_make"}
 
 MOST_LINES = {".py": 500, ".pyi": 500, ".pyx": 500, ".pxd": 400, ".pxi": 400, ".c": 500, ".h": 500}
 LONGER = {"lstm/model.py": 800}

@@ -73,8 +73,10 @@ class File:
         self.size = os.fstat(file.fileno()).st_size
         self._left = budget(self.size)
         self._process = start_child(file.fileno(), self.size)
-        self._is_late = False
-        self._clock = threading.Timer(SECONDS + self.size / BYTES_A_SECOND, self._stop)
+        self._late = threading.Event()
+        # It holds nothing of this object, which would be a circle, freed late.
+        wait = SECONDS + self.size / BYTES_A_SECOND
+        self._clock = threading.Timer(wait, _stop, (self._process, self._late))
         self._clock.daemon = True
         try:
             self._clock.start()
@@ -101,10 +103,6 @@ class File:
                 with contextlib.suppress(BrokenPipeError):
                     pipe.close()
 
-    def _stop(self) -> None:
-        self._is_late = True
-        self._process.kill()
-
     def _read(self, size: int) -> memoryview:
         """Exactly `size` bytes of the process's answer."""
         memory = memories.memory(size)
@@ -125,7 +123,7 @@ class File:
         how = f"with status {code}" if code > 0 else f"by signal {-code}"
         ended = f"the process that reads {self._name} by h5py ended {how}"
         # The system kills what takes memory that it does not have.
-        is_killed = code == -signal.SIGKILL and not self._is_late
+        is_killed = code == -signal.SIGKILL and not self._late.is_set()
         if is_killed or (code not in (0, -signal.SIGPROF) and has_little_memory(self.size)):
             raise MemoryError(f"{ended}, for want of memory")
         if code > 0:
@@ -186,6 +184,12 @@ class File:
         if entry.dtype == "bfloat16":  # the upper half of a float32
             return (array.astype(np.uint32) << 16).view(np.float32)
         return array.astype(dtype, copy=False)
+
+
+def _stop(process: subprocess.Popen[bytes], late: threading.Event) -> None:
+    """End a process that takes too long."""
+    late.set()
+    process.kill()
 
 
 def has_little_memory(size: int) -> bool:

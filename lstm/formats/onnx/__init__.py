@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -55,23 +56,24 @@ def notes(
     source: Any, node: str | int | None = None, external_data: bool = False, initial_states: str = "raise"
 ) -> list[str]:
     """What a net leaves to its caller of the nodes that `read` makes it of, or has in another form."""
-    model = parse(source, external_data)
     found: dict[str, None] = {}
-    for site, _ in _pick(model, model.lstm_nodes(), node):
-        constants = Constants(model, f"{model.where}: node {site.name!r}")
-        found |= dict.fromkeys((*weight_notes(site), *state_notes(site, constants)))
+    with closing(parse(source, external_data)) as model:
+        for site, _ in _pick(model, model.lstm_nodes(), node):
+            constants = Constants(model, f"{model.where}: node {site.name!r}")
+            found |= dict.fromkeys((*weight_notes(site), *state_notes(site, constants)))
     return list(found)
 
 
 def nodes(source: Any, external_data: bool = False) -> list[dict[str, Any]]:
     """Name, input_size, hidden_size and direction of every LSTM node, None for what is unclear."""
-    model = parse(source, external_data)
-    return [_described(model, site) for site in model.lstm_nodes()]
+    with closing(parse(source, external_data)) as model:
+        return [_described(model, site) for site in model.lstm_nodes()]
 
 
 def names(source: Any, external_data: bool = False) -> list[tuple[int, tuple[str, ...]]]:
     """For every LSTM node its number, and its names and its outputs' by which it can be picked."""
-    return list(enumerate(_names(site) for site in parse(source, external_data).lstm_nodes()))
+    with closing(parse(source, external_data)) as model:
+        return list(enumerate(_names(site) for site in model.lstm_nodes()))
 
 
 def _names(site: NodeSite) -> tuple[str, ...]:

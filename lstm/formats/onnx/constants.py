@@ -6,7 +6,7 @@ Nothing of a model is run: the operators of `operators` rearrange weights, and a
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -43,6 +43,13 @@ SCALARS = {
 Place = tuple[Scope, str]
 
 
+class _Refusal(NamedTuple):
+    """Why a name is no constant."""
+
+    kind: type[FormatError]
+    arguments: tuple[Any, ...]
+
+
 class Constants:
     """The values of names of a model that are constants.
 
@@ -52,7 +59,7 @@ class Constants:
 
     def __init__(self, model: Model, where: str, bound: Mapping[Place, np.ndarray] | None = None) -> None:
         self._model, self._where = model, where
-        self._known: dict[Place, np.ndarray | FormatError] = dict(bound or {})
+        self._known: dict[Place, np.ndarray | _Refusal] = dict(bound or {})
         self._pending: set[Place] = set()
         self._computed_bytes = 0
         self._read_bytes = 0
@@ -79,12 +86,14 @@ class Constants:
             try:
                 self._known[place] = self._computed(found[0], name, found[1])
             except FormatError as error:
-                self._known[place] = error
+                # Not the error itself: its traceback holds this object, and so the model, in a circle.
+                self._known[place] = _Refusal(type(error), error.args)
+                raise
             finally:
                 self._pending.remove(place)
         known = self._known[place]
-        if isinstance(known, FormatError):
-            raise known
+        if isinstance(known, _Refusal):
+            raise known.kind(*known.arguments)
         return known
 
     def shape(self, scope: Scope, name: str) -> tuple[int, ...]:

@@ -398,9 +398,11 @@ def parse(source: Any, external_data: bool) -> Model:
 
 def _checked(model: Model) -> Model:
     """FormatError for a model that does not say which version its standard operators have."""
-    if model.proto.graph.node and model.scope.opset < 1:
+    opset = model.scope.opset
+    if model.proto.graph.node and opset < 1:
+        model.close()
         raise FormatError(
-            f"{model.where} has opset {model.scope.opset or 'none'} of the standard operators, but must have "
+            f"{model.where} has opset {opset or 'none'} of the standard operators, but must have "
             "1 or later in its opset_import"
         )
     return model
