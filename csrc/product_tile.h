@@ -16,9 +16,9 @@ static LSTM_INLINE void NAME(store_columns)(REAL *p, ptrdiff_t columns, VEC valu
     }
 }
 
-/* sums (rows, columns) = start + partial (rows, vectors); with `is_last` NaNs are made the contract's. */
+/* sums (rows, columns) = start + partial (rows, vectors); of the last block NaNs are made the contract's. */
 static LSTM_INLINE void NAME(store_sums)(const PRODUCT *tile, const int rows, const int vectors,
-                                         const VEC *partial, const int is_last) {
+                                         const VEC *partial) {
 #pragma GCC unroll 12
     for (int r = 0; r < rows; r++) {
         const REAL *const start = tile->start + r * tile->start_row_stride;
@@ -27,8 +27,11 @@ static LSTM_INLINE void NAME(store_sums)(const PRODUCT *tile, const int rows, co
         for (int v = 0; v < vectors; v++) {
             const ptrdiff_t columns = v + 1 < vectors ? LANES : tile->last_lanes;
             const VEC before = NAME(load_columns)(start + v * LANES, columns);
-            const VEC sum = VEC_ADD(before, partial[r * vectors + v]);
-            NAME(store_columns)(sums + v * LANES, columns, is_last ? VEC_CANONICAL_NAN(sum) : sum);
+            VEC sum = VEC_ADD(before, partial[r * vectors + v]);
+            if (tile->is_last) {
+                sum = VEC_CANONICAL_NAN(sum);
+            }
+            NAME(store_columns)(sums + v * LANES, columns, sum);
         }
     }
 }
@@ -92,11 +95,7 @@ static LSTM_INLINE void NAME(product)(const PRODUCT *tile, const int rows, const
         }
         input += tile->chunk_stride;
     }
-    if (tile->is_last) {
-        NAME(store_sums)(tile, rows, vectors, partial, 1);
-    } else {
-        NAME(store_sums)(tile, rows, vectors, partial, 0);
-    }
+    NAME(store_sums)(tile, rows, vectors, partial);
 }
 
 /* Some vectors of one row: the chains of the four gates hide one another's latency. */
