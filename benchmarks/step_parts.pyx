@@ -5,6 +5,7 @@ The loops are those of lstm/_kernel/, which are inline code: a part is timed by 
 Without features of h there is no h half, without features of x no x half, and with `gates` kernels in the
 place of the `step` kernels no cell update.
 """
+cimport numpy as cnp
 from libc.math cimport INFINITY
 from libc.stdint cimport INT64_MAX, int64_t, uint64_t
 from libc.stdlib cimport free, malloc
@@ -25,6 +26,8 @@ from lstm._kernel.micro_kernels cimport (
 )
 from lstm._kernel.passes cimport bind_scratch, load_states, store_states
 from lstm._kernel.steps cimport is_whole_tile, run_layer
+
+cnp.import_array()
 
 
 cdef extern from *:
