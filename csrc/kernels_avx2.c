@@ -72,7 +72,6 @@ static inline __attribute__((always_inline)) void gates_of_float16(const uint16_
 #define VEC_FNMA(a, b, c) _mm256_fnmadd_ps(a, b, c)
 #define VEC_LOAD_FIRST(p, n) _mm256_maskload_ps(p, FIRST_LANES_F32(n))
 #define VEC_STORE_FIRST(p, n, a) _mm256_maskstore_ps(p, FIRST_LANES_F32(n), a)
-#define FIRST_IS_PLAIN 0
 #define VEC_MIN(a, b) _mm256_min_ps(a, b)
 #define VEC_MAX(a, b) _mm256_max_ps(a, b)
 #define VEC_MINUS_ABS(a) _mm256_or_ps(_mm256_set1_ps(-0.0f), a)
@@ -122,7 +121,6 @@ static inline __attribute__((always_inline)) void gates_of_float16(const uint16_
 #define VEC_FNMA(a, b, c) _mm256_fnmadd_pd(a, b, c)
 #define VEC_LOAD_FIRST(p, n) _mm256_maskload_pd(p, FIRST_LANES_F64(n))
 #define VEC_STORE_FIRST(p, n, a) _mm256_maskstore_pd(p, FIRST_LANES_F64(n), a)
-#define FIRST_IS_PLAIN 0
 #define VEC_MIN(a, b) _mm256_min_pd(a, b)
 #define VEC_MAX(a, b) _mm256_max_pd(a, b)
 #define VEC_MINUS_ABS(a) _mm256_or_pd(_mm256_set1_pd(-0.0), a)

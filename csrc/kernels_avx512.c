@@ -104,7 +104,6 @@ static inline __attribute__((always_inline)) void gates_of_float16(const uint16_
 #define VEC_FNMA(a, b, c) _mm512_fnmadd_ps(a, b, c)
 #define VEC_LOAD_FIRST(p, n) _mm512_maskz_loadu_ps((__mmask16)((1u << (n)) - 1), p)
 #define VEC_STORE_FIRST(p, n, a) _mm512_mask_storeu_ps(p, (__mmask16)((1u << (n)) - 1), a)
-#define FIRST_IS_PLAIN 1
 #define VEC_MIN(a, b) _mm512_min_ps(a, b)
 #define VEC_MAX(a, b) _mm512_max_ps(a, b)
 #define VEC_MINUS_ABS(a)                                                                                     \
@@ -178,7 +177,6 @@ static inline __attribute__((always_inline)) void gates_of_float16(const uint16_
 #define VEC_FNMA(a, b, c) _mm512_fnmadd_pd(a, b, c)
 #define VEC_LOAD_FIRST(p, n) _mm512_maskz_loadu_pd((__mmask8)((1u << (n)) - 1), p)
 #define VEC_STORE_FIRST(p, n, a) _mm512_mask_storeu_pd(p, (__mmask8)((1u << (n)) - 1), a)
-#define FIRST_IS_PLAIN 1
 #define VEC_MIN(a, b) _mm512_min_pd(a, b)
 #define VEC_MAX(a, b) _mm512_max_pd(a, b)
 #define VEC_MINUS_ABS(a)                                                                                     \

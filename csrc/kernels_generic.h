@@ -17,7 +17,6 @@
 #define VEC_STORE(p, a) ((void)(*(p) = (a)))
 #define VEC_LOAD_FIRST(p, n) ((void)(n), *(p))
 #define VEC_STORE_FIRST(p, n, a) ((void)(n), (void)(*(p) = (a)))
-#define FIRST_IS_PLAIN 0
 #define VEC_ADD(a, b) ((a) + (b))
 #define VEC_SUB(a, b) ((a) - (b))
 #define VEC_MUL(a, b) ((a) * (b))

@@ -10,8 +10,7 @@
  *   VEC_MINUS_ABS(a) = -|a|   VEC_COPYSIGN(magnitude, sign)
  *   VEC_LOW_BITS_TO_EXPONENT(a): its bits shifted up by the mantissa's width
  *   VEC_FNMA(a, b, c) = c - a b, one rounding
- *   VEC_LOAD_FIRST(p, n), VEC_STORE_FIRST(p, n, a)  1 <= n <= LANES elements; what is loaded beyond is 0;
- *     FIRST_IS_PLAIN, 1 where these are as fast as VEC_LOAD and VEC_STORE, else 0
+ *   VEC_LOAD_FIRST(p, n), VEC_STORE_FIRST(p, n, a)  1 <= n <= LANES elements; what is loaded beyond is 0
  *   VEC_SELECT_LESS(a, b, x, y) = a < b ? x : y
  *   VEC_IN_REGISTER(a): keeps the compiler from loading `a` anew for each use, which made tiles of 2 and 3 rows
  *     wait for loads (25 % slower with GCC 12)

@@ -81,7 +81,6 @@ static inline __attribute__((always_inline)) void gates_of_float16(const uint16_
 #define VEC_FNMA(a, b, c) vfmsq_f32(c, a, b)
 #define VEC_LOAD_FIRST(p, n) load_first_f32(p, n)
 #define VEC_STORE_FIRST(p, n, a) store_first_f32(p, n, a)
-#define FIRST_IS_PLAIN 0
 #define VEC_MIN(a, b) vbslq_f32(vcltq_f32(a, b), a, b)
 #define VEC_MAX(a, b) vbslq_f32(vcgtq_f32(a, b), a, b)
 #define VEC_MINUS_ABS(a) vnegq_f32(vabsq_f32(a))
@@ -138,7 +137,6 @@ static inline __attribute__((always_inline)) void gates_of_float16(const uint16_
 #define VEC_FNMA(a, b, c) vfmsq_f64(c, a, b)
 #define VEC_LOAD_FIRST(p, n) ((n) < 2 ? vcombine_f64(vld1_f64(p), vdup_n_f64(0)) : vld1q_f64(p))
 #define VEC_STORE_FIRST(p, n, a) ((n) < 2 ? vst1_f64(p, vget_low_f64(a)) : vst1q_f64(p, a))
-#define FIRST_IS_PLAIN 0
 #define VEC_MIN(a, b) vbslq_f64(vcltq_f64(a, b), a, b)
 #define VEC_MAX(a, b) vbslq_f64(vcgtq_f64(a, b), a, b)
 #define VEC_MINUS_ABS(a) vnegq_f64(vabsq_f64(a))

@@ -5,53 +5,31 @@
 
 /* Columns of the last vector are fewer than LANES where a row of the caller's array ends there. */
 static LSTM_INLINE VEC NAME(load_columns)(const REAL *p, ptrdiff_t columns) {
-    return columns == LANES && !FIRST_IS_PLAIN ? VEC_LOAD(p) : VEC_LOAD_FIRST(p, columns);
+    return columns == LANES ? VEC_LOAD(p) : VEC_LOAD_FIRST(p, columns);
 }
 
 static LSTM_INLINE void NAME(store_columns)(REAL *p, ptrdiff_t columns, VEC values) {
-    if (columns == LANES && !FIRST_IS_PLAIN) {
+    if (columns == LANES) {
         VEC_STORE(p, values);
     } else {
         VEC_STORE_FIRST(p, columns, values);
     }
 }
 
-/* sums (rows, columns): NaNs are made the contract's. A pass of its own, since within each tile, unrolled, it
- * was half of the code of all products. */
-static __attribute__((noinline)) void NAME(make_nans_canonical)(const PRODUCT *tile, ptrdiff_t rows,
-                                                                ptrdiff_t vectors) {
-    const ptrdiff_t row_stride = tile->sums_row_stride;
-    const ptrdiff_t last_lanes = tile->last_lanes;
-    REAL *sums = tile->sums;
-    for (ptrdiff_t r = 0; r < rows; r++) {
-        for (ptrdiff_t v = 0; v < vectors; v++) {
-            const ptrdiff_t columns = v + 1 < vectors ? LANES : last_lanes;
-            const VEC sum = NAME(load_columns)(sums + v * LANES, columns);
-            NAME(store_columns)(sums + v * LANES, columns, VEC_CANONICAL_NAN(sum));
-        }
-        sums += row_stride;
-    }
-}
-
-/* sums (rows, columns) = start + partial (rows, vectors). Strides are read first: the compiler cannot know
- * that what is stored is not the tile. */
+/* sums (rows, columns) = start + partial (rows, vectors); with `is_last` NaNs are made the contract's. */
 static LSTM_INLINE void NAME(store_sums)(const PRODUCT *tile, const int rows, const int vectors,
-                                         const VEC *partial) {
-    const ptrdiff_t start_row_stride = tile->start_row_stride;
-    const ptrdiff_t sums_row_stride = tile->sums_row_stride;
-    const ptrdiff_t last_lanes = tile->last_lanes;
-    const REAL *start = tile->start;
-    REAL *sums = tile->sums;
+                                         const VEC *partial, const int is_last) {
 #pragma GCC unroll 12
     for (int r = 0; r < rows; r++) {
+        const REAL *const start = tile->start + r * tile->start_row_stride;
+        REAL *const sums = tile->sums + r * tile->sums_row_stride;
 #pragma GCC unroll 4
         for (int v = 0; v < vectors; v++) {
-            const ptrdiff_t columns = v + 1 < vectors ? LANES : last_lanes;
+            const ptrdiff_t columns = v + 1 < vectors ? LANES : tile->last_lanes;
             const VEC before = NAME(load_columns)(start + v * LANES, columns);
-            NAME(store_columns)(sums + v * LANES, columns, VEC_ADD(before, partial[r * vectors + v]));
+            const VEC sum = VEC_ADD(before, partial[r * vectors + v]);
+            NAME(store_columns)(sums + v * LANES, columns, is_last ? VEC_CANONICAL_NAN(sum) : sum);
         }
-        start += start_row_stride;
-        sums += sums_row_stride;
     }
 }
 
@@ -114,9 +92,10 @@ static LSTM_INLINE void NAME(product)(const PRODUCT *tile, const int rows, const
         }
         input += tile->chunk_stride;
     }
-    NAME(store_sums)(tile, rows, vectors, partial);
     if (tile->is_last) {
-        NAME(make_nans_canonical)(tile, rows, vectors);
+        NAME(store_sums)(tile, rows, vectors, partial, 1);
+    } else {
+        NAME(store_sums)(tile, rows, vectors, partial, 0);
     }
 }
 
