@@ -5,6 +5,7 @@ The loops are those of lstm/_kernel/, which are inline code: a part is timed by 
 Without features of h there is no h half, without features of x no x half, and with `gates` kernels in the
 place of the `step` kernels no cell update.
 """
+cimport numpy as cnp
 from libc.math cimport INFINITY
 from libc.stdint cimport INT64_MAX, int64_t, uint64_t
 from libc.stdlib cimport free, malloc
@@ -12,7 +13,7 @@ from libc.string cimport memset
 
 from lstm import _kernel
 
-from lstm._kernel.call cimport Call, prepare, rows_of
+from lstm._kernel.call cimport Call, prepare, strided_rows
 from lstm._kernel.layer_weights cimport LayerWeights, address_of, set_sizes
 from lstm._kernel.micro_kernels cimport (
     LSTM_MAX_PANELS,
@@ -25,6 +26,8 @@ from lstm._kernel.micro_kernels cimport (
 )
 from lstm._kernel.passes cimport bind_scratch, load_states, store_states
 from lstm._kernel.steps cimport is_whole_tile, run_layer
+
+cnp.import_array()
 
 
 cdef extern from *:
@@ -113,7 +116,7 @@ cdef LayerWeights weights_of(packed):
 
 
 def measure(
-    packed, float[:, :, :] X, float[:, ::1] h, float[:, ::1] C, float[:, :, ::1] Y, float[:, :, ::1] unused
+    packed, X, float[:, ::1] h, float[:, ::1] C, Y, float[:, :, ::1] unused
 ):
     """X (B, T, I), h (B, H), C (B, H), Y (B, T, H): one run, then nanoseconds a step of every part.
 
@@ -128,7 +131,7 @@ def measure(
     cdef uint64_t found
     memset(&call, 0, sizeof(call))
     call.batch, call.time = X.shape[0], X.shape[1]
-    call.X, call.Y = rows_of[float](X, "X"), rows_of[float](Y, "Y")
+    call.X, call.Y = strided_rows(&weights, "X", X, X.shape), strided_rows(&weights, "Y", Y, Y.shape)
     call.h, call.C = &h[0, 0], &C[0, 0]
     size = prepare(&layer, &weights, &call)
     if layer.rows != call.batch:

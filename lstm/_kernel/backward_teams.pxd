@@ -11,6 +11,7 @@ from libc.stdint cimport int64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
+from .arrays cimport data_of
 from .backward cimport BACKWARD_ROWS, is_stepwise, run_input_back, run_passes_back, turn_part, turned_parts
 from .backward_call cimport (
     BackwardCall,
@@ -88,15 +89,14 @@ cdef inline int set_backward_task(
     BackwardTask *task, const LayerWeights *weights, list given, lengths, order, rank, bint reverse, recurrent
 ) except -1:
     """Fill in a task from X, Y, h0, record, dY, dh, dC, dX, sums, norms, and the rest; all must be kept."""
-    cdef const Py_ssize_t[::1] steps, places, ranks
     X, Y, h0, record, dY, dh, dC, dX, sums, norms = given
     task.weights = weights
     task.call = backward_call(weights, X, Y, h0, record, dY, dh, dC, dX, sums, norms, recurrent, reverse)
     if lengths is not None and task.call.batch > 0:
         check_lengths(lengths, task.call.batch, task.call.time)
-        steps, places, ranks = lengths, order, rank
-        task.call.lengths, task.call.order = <const ptrdiff_t *>&steps[0], <const ptrdiff_t *>&places[0]
-        task.call.rank = <const ptrdiff_t *>&ranks[0]
+        task.call.lengths = <const ptrdiff_t *>data_of(lengths)
+        task.call.order = <const ptrdiff_t *>data_of(order)
+        task.call.rank = <const ptrdiff_t *>data_of(rank)
     return 0
 
 

@@ -1,15 +1,22 @@
 # cython: language_level=3, boundscheck=False, cdivision=True, initializedcheck=False, autotestdict=False
 # One call of one layer and direction, from the caller's arrays to the passes over their rows.
 cimport numpy as cnp
-from libc.stdint cimport uintptr_t
 from libc.string cimport memset
 
-from .arrays cimport data_of, stride_of, type_number, type_of, writable_data
+from .arrays cimport (
+    data_of,
+    element_size,
+    is_writeable,
+    read_data,
+    stride_of,
+    type_number,
+    type_of,
+    writable_data,
+)
 from .layer_weights cimport LayerWeights, bind_weights, lanes_of, needs_codes
 from .micro_kernels cimport (
     GATE_COUNT,
     Pass,
-    Real,
     Record,
     lstm_f32_pass,
     lstm_f32_record,
@@ -59,38 +66,35 @@ cdef struct Call:
     bint reverse
 
 
-cdef inline Rows rows_of(const Real[:, :, :] array, name) except *:
-    cdef Rows rows
-    cdef ptrdiff_t size = sizeof(Real)
-    if array.shape[2] > 1 and array.strides[2] != size:
-        raise ValueError(f"{name} has strides on its last axis; make it contiguous there")
-    if array.strides[0] % size or array.strides[1] % size or <uintptr_t>&array[0, 0, 0] % size:
-        raise ValueError(f"{name} is not aligned to its elements")
-    rows.data = <void *>&array[0, 0, 0]
-    rows.batch_stride = array.strides[0] // size
-    rows.time_stride = array.strides[1] // size
-    return rows
-
-
 cdef inline Rows strided_rows(
     const LayerWeights *weights, str name, object array, tuple shape
 ) except *:
     """An array of the weights' dtype and of this shape, (B, T, K); of None a NULL."""
     cdef Rows rows
-    cdef ptrdiff_t size = sizeof(double) if weights.is_double else sizeof(float)
+    cdef ptrdiff_t size = element_size(weights)
     rows.data, rows.batch_stride, rows.time_stride = NULL, 0, 0
     if array is None:
         return rows
-    if array.shape != shape or type_of(array) != type_number(weights):
+    if not cnp.PyArray_Check(array) or array.shape != shape or type_of(array) != type_number(weights):
         raise ValueError(f"{name} must be an array of the weights' dtype, of shape {shape}")
     if cnp.PyArray_SIZE(array) == 0:
         return rows
-    if not cnp.PyArray_ISALIGNED(<cnp.ndarray>array) or stride_of(array, 2) != size and shape[2] > 1:
+    if not cnp.PyArray_ISBEHAVED_RO(<cnp.ndarray>array) or stride_of(array, 2) != size and shape[2] > 1:
         raise ValueError(f"{name} must be aligned, and contiguous on its last axis")
     rows.data = data_of(array)
     rows.batch_stride, rows.time_stride = stride_of(array, 0) // size, stride_of(array, 1) // size
     if rows.batch_stride * size != stride_of(array, 0) or rows.time_stride * size != stride_of(array, 1):
         raise ValueError(f"{name} has strides of parts of its elements")
+    return rows
+
+
+cdef inline Rows written_rows(
+    const LayerWeights *weights, str name, object array, tuple shape
+) except *:
+    """The same of an array that is written."""
+    cdef Rows rows = strided_rows(weights, name, array, shape)
+    if not is_writeable(array):
+        raise ValueError(f"{name} must be writable")
     return rows
 
 
@@ -277,32 +281,32 @@ cdef inline size_t call_bytes(const LayerWeights *weights, Call *call) noexcept 
 
 
 cdef inline Call call_of(
-    const LayerWeights *weights, const Real[:, :, :] X, Real[:, ::1] h, Real[:, ::1] C, Real[:, :, :] Y,
-    const Py_ssize_t[::1] lengths, const Py_ssize_t[::1] order, bint reverse, Real[:, :, :, :] trace,
-    tuple record, const Real[:, ::1] recurrent,
+    const LayerWeights *weights, X, h, C, Y, lengths, order, bint reverse, trace, tuple record, recurrent
 ) except *:
     """X (B, T, I), Y (B, T, O) or None, trace (5, B, T, H) or None; h (B, O), C (B, H) in and out.
 
-    `record` are gates, cells and squashed, or None; recurrent (B, O) or None.
+    `record` are gates, cells and squashed, or None; recurrent (B, O) or None; lengths and order (B,) of intp,
+    contiguous, or None.
     """
     cdef Call call
+    cdef ptrdiff_t outputs = weights.state_size
     memset(&call, 0, sizeof(call))
-    call.batch, call.time = X.shape[0], X.shape[1]
+    batch, time = X.shape[:2]
+    call.batch, call.time = batch, time
     if call.batch == 0 or call.time == 0:
         return call
     call.reverse = reverse
-    call.X = rows_of[Real](X, "X")
-    call.h, call.C = &h[0, 0], &C[0, 0]
+    call.X = strided_rows(weights, "X", X, (batch, time, weights.input_size))
+    call.h = writable_data(weights, "h", h, (batch, outputs))
+    call.C = writable_data(weights, "C", C, (batch, weights.hidden_size))
     if Y is not None:
-        call.Y = rows_of[Real](Y, "Y")
+        call.Y = written_rows(weights, "Y", Y, (batch, time, outputs))
     if trace is not None:
-        call.trace = rows_of[Real](trace[0], "trace")
-        call.trace_gate_stride = trace.strides[0] // <Py_ssize_t>sizeof(Real)
+        call.trace = written_rows(weights, "trace", trace[0], (batch, time, weights.hidden_size))
+        call.trace_gate_stride = <ptrdiff_t>trace.strides[0] // element_size(weights)
     if lengths is not None:
-        call.lengths = <const ptrdiff_t *>&lengths[0]
-        call.order = <const ptrdiff_t *>&order[0]
+        call.lengths, call.order = <const ptrdiff_t *>data_of(lengths), <const ptrdiff_t *>data_of(order)
     if record is not None:
         call.record = saved_of(weights, call.batch, call.time, record)
-    if recurrent is not None:
-        call.recurrent = &recurrent[0, 0]
+    call.recurrent = read_data(weights, "recurrent", recurrent, (batch, outputs))
     return call

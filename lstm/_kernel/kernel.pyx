@@ -28,7 +28,7 @@ import numpy
 from .backward_teams cimport BackwardTask, run_backward_calls, set_backward_task
 from .blocks cimport lstm_blocks_setup
 from .call cimport check_call
-from .heads cimport products_typed
+from .heads cimport products_of
 from .int8_sets cimport int8_limits, int8_set
 from .isas cimport default_isa, isa_names, tile_limits_of
 from .layer_weights cimport (
@@ -40,7 +40,7 @@ from .layer_weights cimport (
     set_sizes,
     take_addresses,
 )
-from .merges cimport merge_typed
+from .merges cimport merge_arrays
 from .micro_kernels cimport LSTM_INT8
 from .packs cimport pack_arrays
 from .signals cimport lstm_guard_setup
@@ -48,7 +48,7 @@ from .splits cimport Task, add_work, row_work, set_task, split_of
 from .stacks cimport MOST_LAYERS, Stack, stack_sequence, stack_step
 from .teams cimport run_calls
 from .thread_pool cimport LSTM_MOST_THREADS, lstm_pool_setup
-from .updates cimport adam_typed
+from .updates cimport adam_arrays
 
 
 cdef extern from "scratch.h" nogil:
@@ -290,20 +290,12 @@ cdef bint stack_of(object cells, Stack *stack) noexcept:
 def merge_directions(outputs, backward, merge):
     """outputs (B, T, O), backward (B, T, O): outputs become the "sum", "mean" or "mul" of both."""
     kind = ("sum", "mean", "mul").index(merge)  # as in merges.pxd
-    if outputs.shape != backward.shape:
-        raise ValueError(f"outputs has shape {outputs.shape}, but backward {backward.shape}")
-    if outputs.dtype == "float64":
-        merge_typed[double](outputs, backward, kind)
-    else:
-        merge_typed[float](outputs, backward, kind)
+    merge_arrays(outputs, backward, kind)
 
 
 def add_products(input, weights, sums, isa=DEFAULT_ISA):
     """sums (n, m) += input (R, n, k) . weights (R, k, w), one r after the other; w >= m is whole vectors."""
-    if sums.dtype == "float64":
-        products_typed[double](input, weights, sums, isa_index(isa))
-    else:
-        products_typed[float](input, weights, sums, isa_index(isa))
+    products_of(input, weights, sums, isa_index(isa))
 
 
 def adam(
@@ -315,14 +307,7 @@ def adam(
     The constants: what is left of the values by weight decay; 1 - beta1; 1 - beta2; what the root of the mean
     square is multiplied by, and what is added to it; the learning rate, made up for the mean's start at zero.
     """
-    if values.dtype == "float64":
-        adam_typed[double](
-            values, gradient, moments, keep, beta1_rest, beta2_rest, square_scale, epsilon, rate
-        )
-    else:
-        adam_typed[float](
-            values, gradient, moments, keep, beta1_rest, beta2_rest, square_scale, epsilon, rate
-        )
+    adam_arrays(values, gradient, moments, keep, beta1_rest, beta2_rest, square_scale, epsilon, rate)
 
 
 def everyday_step(cells, x, h_prev, C_prev):

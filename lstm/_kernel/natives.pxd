@@ -5,12 +5,13 @@
 from libc.stdint cimport PTRDIFF_MAX, uintptr_t
 from libc.string cimport memmove
 
+from .arrays cimport element_size
 from .call cimport Call, prepare
 from .layer_weights cimport LayerWeights
 from .micro_kernels cimport Pass, lstm_f32_pass, lstm_f64_pass
 from .passes cimport run_passes
 from .signals cimport lstm_guard_enter, lstm_guard_leave
-from .stacks cimport Stack, element_size, layer_call, layer_step_call, sequence_call
+from .stacks cimport Stack, layer_call, layer_step_call, sequence_call
 from .streams cimport CHUNK_BUFFERS, StreamCore, StreamMemory, lstm_handover_waits, take_pending
 
 

@@ -1,23 +1,17 @@
 # The micro-kernels one by one, for tests: a part of kernel.pyx.
 
 from .single_int8 cimport int8_tile_typed, quantize_typed
-from .single_tiles cimport check_row, check_tile, map_typed, row_limits_of, row_typed, tile_typed
+from .single_tiles cimport check_row, check_tile, map_arrays, row_limits_of, run_single_row, run_tile
 
 
 def sigmoid(x, y, isa=DEFAULT_ISA):
     """x (n,), y (n,): y = 1 / (1 + exp(-x)), as the cell update computes it."""
-    if y.dtype == "float64":
-        map_typed[double](x, y, isa_index(isa), False)
-    else:
-        map_typed[float](x, y, isa_index(isa), False)
+    map_arrays(x, y, isa_index(isa), False)
 
 
 def tanh(x, y, isa=DEFAULT_ISA):
     """x (n,), y (n,): y = tanh(x), as the cell update computes it."""
-    if y.dtype == "float64":
-        map_typed[double](x, y, isa_index(isa), True)
-    else:
-        map_typed[float](x, y, isa_index(isa), True)
+    map_arrays(x, y, isa_index(isa), True)
 
 
 def gates_tile(input, weights, start, sums, isa=DEFAULT_ISA):
@@ -27,10 +21,7 @@ def gates_tile(input, weights, start, sums, isa=DEFAULT_ISA):
     """
     arrays = {"weights": weights, "start": start, "sums": sums}
     check_tile(isa, tile_limits(isa, start.dtype.name), input, arrays)
-    if start.dtype == "float64":
-        tile_typed[double](False, isa_index(isa), input, weights, start, sums, None, None, None)
-    else:
-        tile_typed[float](False, isa_index(isa), input, weights, start, sums, None, None, None)
+    run_tile(isa_index(isa), input, weights, start, {"sums": sums})
 
 
 def step_tile(input, weights, start, cell, hidden, output=None, isa=DEFAULT_ISA):
@@ -44,10 +35,7 @@ def step_tile(input, weights, start, cell, hidden, output=None, isa=DEFAULT_ISA)
     units = panels * start.shape[3]
     if output is not None and not (output.shape[0] == rows and 1 <= output.shape[1] <= units):
         raise ValueError(f"output has shape {output.shape}, but must be ({rows}, 1 to {units})")
-    if start.dtype == "float64":
-        tile_typed[double](True, isa_index(isa), input, weights, start, None, cell, hidden, output)
-    else:
-        tile_typed[float](True, isa_index(isa), input, weights, start, None, cell, hidden, output)
+    run_tile(isa_index(isa), input, weights, start, {"cell": cell, "hidden": hidden, "output": output})
 
 
 def row_limits(isa, dtype):
@@ -71,14 +59,7 @@ def row_steps(
     dtype = start.dtype.name
     limits = (lanes(isa, dtype), *row_limits(isa, dtype))
     check_row(isa, limits, is_net, weights, others)
-    if dtype == "float64":
-        row_typed[double](
-            is_net, isa_index(isa), weights, start, cell, hidden, output, x, x_weights, forward
-        )
-    else:
-        row_typed[float](
-            is_net, isa_index(isa), weights, start, cell, hidden, output, x, x_weights, forward
-        )
+    run_single_row(is_net, isa_index(isa), weights, others, forward)
 
 
 def quantize_row(x, float least, integers, isa, name):

@@ -1,7 +1,9 @@
 # cython: language_level=3, boundscheck=False, cdivision=True, initializedcheck=False, autotestdict=False
 # The kernels of int8 one by one, for tests.
-from libc.stdint cimport int8_t, int32_t, uint8_t, uint64_t
+cimport numpy as cnp
+from libc.stdint cimport int8_t, int32_t, uint64_t
 
+from .arrays cimport axis_of, numbers_of
 from .micro_kernels cimport (
     GATE_COUNT,
     LSTM_INT8_GROUP,
@@ -13,42 +15,47 @@ from .micro_kernels cimport (
 
 
 cdef inline float quantize_typed(
-    const lstm_int8_kernels *kernels, const float[::1] x, float least, uint8_t[::1] integers
+    const lstm_int8_kernels *kernels, object x, float least, object integers
 ) except? -1:
     """x (n,), integers: room for n of them, rounded up to 16. Returns their scale."""
+    cdef const float *source = <const float *>numbers_of("x", x, cnp.NPY_FLOAT, 1, False)
+    cdef char *target = <char *>numbers_of("integers", integers, cnp.NPY_UBYTE, 1, True)
+    cdef ptrdiff_t n = axis_of(x, 0)
+    cdef ptrdiff_t room = (n + 15) // 16 * 16 * kernels.integer_bytes
     cdef float scale = 0
     cdef uint64_t found
-    room = (x.shape[0] + 15) // 16 * 16 * kernels.integer_bytes
-    if x.shape[0] == 0 or integers.shape[0] != room:
-        raise ValueError(f"integers has {integers.shape[0]} bytes, but must have {room}")
+    if n == 0 or axis_of(integers, 0) != room:
+        raise ValueError(f"integers has {axis_of(integers, 0)} bytes, but must have {room}")
     with nogil:
         found = lstm_fp_enter()
-        kernels.quantize(&x[0], x.shape[0], least, <char *>&integers[0], &scale)
+        kernels.quantize(source, n, least, target, &scale)
         lstm_fp_leave(found)
     return scale
 
 
 cdef inline int int8_tile_typed(
-    const lstm_int8_kernels *kernels, const uint8_t[:, ::1] integers,
-    const float[::1] input_scales, const int8_t[:, :, :, :, ::1] weights, const float[:, :, ::1] scales,
-    const int32_t[:, :, ::1] offsets, const float[:, :, :, ::1] start, float[:, :, :, ::1] sums,
+    const lstm_int8_kernels *kernels, object integers, object input_scales, object weights, object scales,
+    object offsets, object start, object sums,
 ) except -1:
     """integers (rows, bytes), weights (panels, K / 4, 4, L, 4), start, sums (rows, panels, 4, L): a tile."""
-    cdef ptrdiff_t rows = integers.shape[0]
-    cdef ptrdiff_t panels = weights.shape[0]
-    cdef ptrdiff_t vectors = GATE_COUNT * start.shape[3]
     cdef lstm_int8_tile tile
+    cdef ptrdiff_t rows, panels, vectors
     cdef uint64_t found
+    tile.input = <const char *>numbers_of("integers", integers, cnp.NPY_UBYTE, 2, False)
+    tile.input_scales = <const float *>numbers_of("input_scales", input_scales, cnp.NPY_FLOAT, 1, False)
+    tile.weights = <const int8_t *>numbers_of("weights", weights, cnp.NPY_BYTE, 5, False)
+    tile.scales = <const float *>numbers_of("scales", scales, cnp.NPY_FLOAT, 3, False)
+    tile.offsets = <const int32_t *>numbers_of("offsets", offsets, cnp.NPY_INT32, 3, False)
+    tile.start = <const float *>numbers_of("start", start, cnp.NPY_FLOAT, 4, False)
+    tile.sums = <float *>numbers_of("sums", sums, cnp.NPY_FLOAT, 4, True)
+    rows, panels = axis_of(integers, 0), axis_of(weights, 0)
+    vectors = GATE_COUNT * axis_of(start, 3)
     if not (1 <= rows <= kernels.row_tile and panels == 1 or rows == 1 and 1 <= panels <= kernels.panel_tile):
         raise ValueError(f"there is no tile of {rows} rows by {panels} panels")
-    tile.input = <const char *>&integers[0, 0]
-    tile.input_row_stride = integers.shape[1]
-    tile.input_scales, tile.input_scales_stride = &input_scales[0], 1
-    tile.groups = weights.shape[1]
-    tile.weights = &weights[0, 0, 0, 0, 0]
+    tile.input_row_stride = axis_of(integers, 1)
+    tile.input_scales_stride = 1
+    tile.groups = axis_of(weights, 1)
     tile.weights_panel_stride = tile.groups * vectors * LSTM_INT8_GROUP
-    tile.scales, tile.offsets = &scales[0, 0, 0], &offsets[0, 0, 0]
-    tile.start, tile.sums = &start[0, 0, 0, 0], &sums[0, 0, 0, 0]
     tile.start_row_stride = tile.sums_row_stride = panels * vectors
     tile.start_panel_stride = tile.sums_panel_stride = vectors
     with nogil:

@@ -1,7 +1,9 @@
 # cython: language_level=3, boundscheck=False, cdivision=True, initializedcheck=False, autotestdict=False
 # The micro-kernels one by one, for tests.
+cimport numpy as cnp
 from libc.stdint cimport uint64_t
 
+from .arrays cimport axis_of, number_of_floats, numbers_of
 from .micro_kernels cimport (
     GATE_COUNT,
     Real,
@@ -15,22 +17,24 @@ from .row_kernels cimport lstm_f32_row, lstm_f64_row
 from .tiles cimport hidden_block
 
 
-cdef inline map_typed(const Real[::1] x, Real[::1] y, int isa, bint is_tanh):
+cdef inline int map_arrays(object x, object y, int isa, bint is_tanh) except -1:
     """x (n,), y (n,): y = tanh(x) or sigmoid(x)."""
+    cdef int number = number_of_floats("y", y)
+    cdef void *source = numbers_of("x", x, number, 1, False)
+    cdef void *target = numbers_of("y", y, number, 1, True)
+    cdef ptrdiff_t n = axis_of(x, 0)
     cdef uint64_t found
-    if x.shape[0] != y.shape[0]:
-        raise ValueError(f"x has {x.shape[0]} elements and y {y.shape[0]}")
-    if x.shape[0] == 0:
-        return
-    if Real is float:
-        kernels = lstm_isa_at(isa).f32
-    else:
-        kernels = lstm_isa_at(isa).f64
-    function = kernels.tanh if is_tanh else kernels.sigmoid
+    if n != axis_of(y, 0):
+        raise ValueError(f"x has {n} elements and y {axis_of(y, 0)}")
+    f32, f64 = lstm_isa_at(isa).f32, lstm_isa_at(isa).f64
     with nogil:
         found = lstm_fp_enter()
-        function(&x[0], &y[0], x.shape[0])
+        if number == cnp.NPY_DOUBLE:
+            (f64.tanh if is_tanh else f64.sigmoid)(<const double *>source, <double *>target, n)
+        else:
+            (f32.tanh if is_tanh else f32.sigmoid)(<const float *>source, <float *>target, n)
         lstm_fp_leave(found)
+    return 0
 
 
 cdef inline tuple check_tile(isa, limits, input, dict others):
@@ -55,57 +59,90 @@ cdef inline tuple check_tile(isa, limits, input, dict others):
     return rows, panels
 
 
-cdef inline tile_typed(
-    bint is_step, int isa, const Real[:, ::1] input, const Real[:, :, :, ::1] weights,
-    const Real[:, :, :, ::1] start, Real[:, :, :, ::1] sums, Real[:, :, ::1] cell,
-    Real[:, :, ::1] hidden, Real[:, ::1] output,
-):
-    """input (rows, depth), weights (panels, depth, 4, L), start (rows, panels, 4, L): one tile.
+cdef struct TileArrays:
+    # input (rows, depth), weights (panels, depth, 4, L), start, sums (rows, panels, 4, L), cell, hidden
+    # (rows, panels, L), output (rows, units) or NULL.
+    ptrdiff_t rows
+    ptrdiff_t panels
+    ptrdiff_t depth
+    ptrdiff_t units
+    const void *input
+    const void *weights
+    const void *start
+    void *sums
+    void *cell
+    void *hidden
+    void *output
 
-    Out: sums (rows, panels, 4, L) or, of a step, cell, hidden (rows, panels, L), output (rows, units).
-    """
-    cdef Py_ssize_t rows = start.shape[0]
-    cdef Py_ssize_t panels = start.shape[1]
-    cdef Py_ssize_t vectors = start.shape[2] * start.shape[3]
-    cdef uint64_t found
+
+cdef inline void tile_typed(
+    const Real *input, int isa, bint is_step, const TileArrays *arrays
+) noexcept nogil:
+    """One tile of these arrays: sums or, of a step, cell, hidden and output."""
     cdef lstm_f32_pass f32
     cdef lstm_f64_pass f64
+    cdef ptrdiff_t vectors
     if Real is float:
         layer = &f32
         layer.kernels = lstm_isa_at(isa).f32
     else:
         layer = &f64
         layer.kernels = lstm_isa_at(isa).f64
-    layer.tile.input = &input[0, 0]
-    layer.tile.input_row_stride = layer.tile.depth = input.shape[1]
-    layer.tile.weights = &weights[0, 0, 0, 0]
-    layer.tile.weights_panel_stride = input.shape[1] * vectors
-    layer.tile.start = &start[0, 0, 0, 0]
-    layer.tile.start_row_stride = layer.tile.sums_row_stride = panels * vectors
+    vectors = GATE_COUNT * layer.kernels.lanes
+    layer.tile.input = input
+    layer.tile.input_row_stride = layer.tile.depth = arrays.depth
+    layer.tile.weights = <const Real *>arrays.weights
+    layer.tile.weights_panel_stride = arrays.depth * vectors
+    layer.tile.start = <const Real *>arrays.start
+    layer.tile.start_row_stride = layer.tile.sums_row_stride = arrays.panels * vectors
     layer.tile.start_panel_stride = layer.tile.sums_panel_stride = vectors
     layer.tile.prefetch = layer.tile.weights
-    layer.tile.sums = NULL
-    layer.tile.output = NULL
+    layer.tile.sums = <Real *>arrays.sums
+    layer.tile.cell = <Real *>arrays.cell
+    layer.tile.hidden = <Real *>arrays.hidden
+    layer.tile.state_row_stride = arrays.panels * layer.kernels.lanes
+    layer.tile.output = <Real *>arrays.output
+    layer.tile.output_row_stride = layer.tile.output_units = arrays.units
     layer.tile.variant = NULL
     layer.tile.trace = NULL
     layer.tile.record.gates = NULL
     layer.tile.steps = 1
     layer.tile.sum_block = hidden_block(layer.tile.depth)
     if is_step:
-        layer.tile.cell = &cell[0, 0, 0]
-        layer.tile.hidden = &hidden[0, 0, 0]
-        layer.tile.state_row_stride = panels * layer.kernels.lanes
-        if output is not None:
-            layer.tile.output = &output[0, 0]
-            layer.tile.output_row_stride = layer.tile.output_units = output.shape[1]
-        kernel = layer.kernels.step[rows][panels]
+        layer.kernels.step[arrays.rows][arrays.panels](&layer.tile)
     else:
-        layer.tile.sums = &sums[0, 0, 0, 0]
-        kernel = layer.kernels.gates[rows][panels]
+        layer.kernels.gates[arrays.rows][arrays.panels](&layer.tile)
+
+
+cdef inline int run_tile(int isa, object input, object weights, object start, dict written) except -1:
+    """A tile of arrays whose shapes fit: `written` are sums or, of a step, cell, hidden, output or None."""
+    cdef int number = number_of_floats("start", start)
+    cdef bint is_step = "sums" not in written
+    cdef TileArrays arrays
+    cdef uint64_t found
+    arrays.input = numbers_of("input", input, number, 2, False)
+    arrays.weights = numbers_of("weights", weights, number, 4, False)
+    arrays.start = numbers_of("start", start, number, 4, False)
+    arrays.rows, arrays.panels = axis_of(start, 0), axis_of(start, 1)
+    arrays.depth, arrays.units = axis_of(input, 1), 0
+    arrays.sums = arrays.cell = arrays.hidden = arrays.output = NULL
+    if is_step:
+        arrays.cell = numbers_of("cell", written["cell"], number, 3, True)
+        arrays.hidden = numbers_of("hidden", written["hidden"], number, 3, True)
+        output = written["output"]
+        if output is not None:
+            arrays.output = numbers_of("output", output, number, 2, True)
+            arrays.units = axis_of(output, 1)
+    else:
+        arrays.sums = numbers_of("sums", written["sums"], number, 4, True)
     with nogil:
         found = lstm_fp_enter()
-        kernel(&layer.tile)
+        if number == cnp.NPY_DOUBLE:
+            tile_typed(<const double *>arrays.input, isa, is_step, &arrays)
+        else:
+            tile_typed(<const float *>arrays.input, isa, is_step, &arrays)
         lstm_fp_leave(found)
+    return 0
 
 
 cdef inline tuple row_limits_of(int isa, bint is_double):
@@ -141,18 +178,31 @@ cdef inline int check_row(isa, limits, bint is_net, weights, dict others) except
     return 0
 
 
-cdef inline row_typed(
-    bint is_net, int isa, const Real[:, :, :, ::1] weights, const Real[:, :, :, ::1] start, Real[:, ::1] cell,
-    Real[:, :, ::1] hidden, Real[:, ::1] output, const Real[::1] x, const Real[:, :, ::1] x_weights,
-    bint forward,
-):
-    """weights (P, depth, 4, L), start (T, P, 4, L): all T steps of a row.
+cdef struct RowArrays:
+    # weights (P, depth, 4, L), start (T, P, 4, L), cell (P, L), hidden (2, P, L), output (T, depth) or NULL,
+    # x (T,) and x_weights (P, 4, L), or NULL.
+    ptrdiff_t steps
+    ptrdiff_t panels
+    ptrdiff_t depth
+    ptrdiff_t lanes
+    const void *weights
+    const void *start
+    void *cell
+    void *hidden
+    void *output
+    const void *x
+    const void *x_weights
+    bint forward
 
-    cell (P, L) in and out; hidden (2, P, L): h before in the first, after the steps there too or, of a net of
-    several tiles after an odd number of steps, in the second; output (T, depth) or None; x (T,) and x_weights
-    (P, 4, L), or None.
+
+cdef inline void row_typed(
+    const Real *weights, int isa, bint is_net, const RowArrays *arrays
+) noexcept nogil:
+    """All steps of a row.
+
+    hidden is after them in its first part or, of a net of several tiles and an odd number of steps, in the
+    second.
     """
-    cdef uint64_t found
     cdef lstm_f32_row f32
     cdef lstm_f64_row f64
     if Real is float:
@@ -161,25 +211,47 @@ cdef inline row_typed(
     else:
         row = &f64
         kernels = lstm_isa_at(isa).f64
-    row.steps = start.shape[0]
-    row.depth = weights.shape[1]
-    row.panels = weights.shape[0]
-    row.weights = &weights[0, 0, 0, 0]
-    row.start = &start[0, 0, 0, 0]
-    row.start_panel_stride = GATE_COUNT * kernels.lanes
+    row.steps, row.depth, row.panels = arrays.steps, arrays.depth, arrays.panels
+    row.weights = weights
+    row.start = <const Real *>arrays.start
+    row.start_panel_stride = GATE_COUNT * arrays.lanes
     row.start_step_stride = row.panels * row.start_panel_stride
-    row.x = NULL
-    if x is not None:
-        row.x, row.x_step_stride, row.x_weights = &x[0], 1, &x_weights[0, 0, 0]
-    row.cell = &cell[0, 0]
-    row.hidden, row.hidden_next = &hidden[0, 0, 0], &hidden[1, 0, 0]
-    row.output = NULL
-    if output is not None:
-        row.output, row.output_step_stride = &output[0, 0], output.shape[1]
-    row.forward = forward
+    row.x, row.x_step_stride, row.x_weights = <const Real *>arrays.x, 1, <const Real *>arrays.x_weights
+    row.cell = <Real *>arrays.cell
+    row.hidden = <Real *>arrays.hidden
+    row.hidden_next = row.hidden + arrays.panels * arrays.lanes
+    row.output, row.output_step_stride = <Real *>arrays.output, arrays.depth
+    row.forward = arrays.forward
     row.record.gates = NULL
     kernel = kernels.row_net if is_net else kernels.row_steps
+    kernel(row)
+
+
+cdef inline const void *optional(str name, object array, int number, int rank, bint is_written) except? NULL:
+    """`numbers_of`, NULL for None."""
+    return NULL if array is None else numbers_of(name, array, number, rank, is_written)
+
+
+cdef inline int run_single_row(bint is_net, int isa, object weights, dict others, bint forward) except -1:
+    """All steps of a row, of arrays whose shapes fit: those of RowArrays by their names."""
+    cdef int number = number_of_floats("weights", weights)
+    cdef RowArrays arrays
+    cdef uint64_t found
+    start = others["start"]
+    arrays.weights = numbers_of("weights", weights, number, 4, False)
+    arrays.start = numbers_of("start", start, number, 4, False)
+    arrays.cell = numbers_of("cell", others["cell"], number, 2, True)
+    arrays.hidden = numbers_of("hidden", others["hidden"], number, 3, True)
+    arrays.output = <void *>optional("output", others["output"], number, 2, True)
+    arrays.x = optional("x", others["x"], number, 1, False)
+    arrays.x_weights = optional("x_weights", others["x_weights"], number, 3, False)
+    arrays.steps, arrays.panels, arrays.depth = axis_of(start, 0), axis_of(weights, 0), axis_of(weights, 1)
+    arrays.lanes, arrays.forward = axis_of(weights, 3), forward
     with nogil:
         found = lstm_fp_enter()
-        kernel(row)
+        if number == cnp.NPY_DOUBLE:
+            row_typed(<const double *>arrays.weights, isa, is_net, &arrays)
+        else:
+            row_typed(<const float *>arrays.weights, isa, is_net, &arrays)
         lstm_fp_leave(found)
+    return 0

@@ -51,14 +51,7 @@ cdef inline int set_task(
 ) except -1:
     """Fill in a task from arrays that fit, and which must be kept."""
     task.weights = weights
-    if weights.is_double:
-        task.call = call_of[double](
-            weights, X, h, C, Y, lengths, order, reverse, trace, record, recurrent
-        )
-    else:
-        task.call = call_of[float](
-            weights, X, h, C, Y, lengths, order, reverse, trace, record, recurrent
-        )
+    task.call = call_of(weights, X, h, C, Y, lengths, order, reverse, trace, record, recurrent)
     return 0
 
 

@@ -12,6 +12,7 @@ from .arrays cimport (
     bytes_of,
     copy_of,
     data_of,
+    element_size,
     first_state,
     has_length,
     has_shape,
@@ -48,11 +49,6 @@ cdef enum:
 cdef struct Stack:
     ptrdiff_t layers
     const LayerWeights *weights[MOST_LAYERS]
-
-
-cdef inline ptrdiff_t element_size(const LayerWeights *weights) noexcept nogil:
-    """Bytes of a number of the net's dtype."""
-    return sizeof(double) if weights.is_double else sizeof(float)
 
 
 cdef inline Call layer_step_call(

@@ -1,8 +1,10 @@
 # cython: language_level=3, boundscheck=False, cdivision=True, initializedcheck=False, autotestdict=False
 # A step of Adam in one pass over the memory: the operations of NumPy one by one, none fused, the same bits.
+cimport numpy as cnp
 from libc.math cimport sqrt, sqrtf
 from libc.stdint cimport uint64_t
 
+from .arrays cimport axis_of, has_shape, number_of_floats, numbers_of
 from .micro_kernels cimport Real, lstm_fp_default, lstm_fp_leave
 
 
@@ -24,23 +26,32 @@ cdef inline void adam_step(
         values[k] = values[k] * keep - change
 
 
-cdef inline adam_typed(
-    Real[::1] values, const Real[::1] gradient, Real[:, ::1] moments, double keep, double beta1_rest,
-    double beta2_rest, double square_scale, double epsilon, double rate,
-):
-    """values, gradient (n,), moments (2, n)."""
-    cdef ptrdiff_t n = values.shape[0]
+cdef inline int adam_arrays(
+    object values, object gradient, object moments, double keep, double beta1_rest, double beta2_rest,
+    double square_scale, double epsilon, double rate,
+) except -1:
+    """values, gradient (n,), moments (2, n); ValueError if they do not fit."""
+    cdef int number = number_of_floats("values", values)
+    cdef void *x = numbers_of("values", values, number, 1, True)
+    cdef void *dx = numbers_of("gradient", gradient, number, 1, False)
+    cdef void *means = numbers_of("moments", moments, number, 2, True)
+    cdef ptrdiff_t n = axis_of(values, 0)
     cdef uint64_t found
-    if gradient.shape[0] != n or moments.shape[0] != 2 or moments.shape[1] != n:
+    if axis_of(gradient, 0) != n or not has_shape(moments, 2, n):
         raise ValueError(
-            f"values (n,) are {(n,)}, gradient {(gradient.shape[0],)}, "
-            f"moments (2, n) {(moments.shape[0], moments.shape[1])}"
+            f"values (n,) are {values.shape}, gradient {gradient.shape}, moments (2, n) {moments.shape}"
         )
-    if n > 0:
-        with nogil:
-            found = lstm_fp_default()
-            adam_step(
-                &values[0], &gradient[0], &moments[0, 0], &moments[1, 0], n, <Real>keep, <Real>beta1_rest,
-                <Real>beta2_rest, <Real>square_scale, <Real>epsilon, <Real>rate,
+    with nogil:
+        found = lstm_fp_default()
+        if number == cnp.NPY_DOUBLE:
+            adam_step[double](
+                <double *>x, <const double *>dx, <double *>means, <double *>means + n, n, keep, beta1_rest,
+                beta2_rest, square_scale, epsilon, rate,
             )
-            lstm_fp_leave(found)
+        else:
+            adam_step[float](
+                <float *>x, <const float *>dx, <float *>means, <float *>means + n, n, keep, beta1_rest,
+                beta2_rest, square_scale, epsilon, rate,
+            )
+        lstm_fp_leave(found)
+    return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -73,3 +74,39 @@ def test_shapes_that_disagree(name: str, shape: tuple[int, ...], dtype: Any) -> 
 def test_trace_of_different_lengths(dtype: Any) -> None:
     call = {**arguments(dtype), "trace": np.zeros((5, B, T, H), dtype), "lengths": np.array([1, 2, 3])}
     assert_refused(call, "a trace of rows of different lengths is taken row by row")
+
+
+class NoArray:
+    """Has a shape, as the arrays of other libraries have, and is none of NumPy's."""
+
+    def __init__(self, array: np.ndarray) -> None:
+        self.shape = array.shape
+
+
+def read_only(array: np.ndarray) -> np.ndarray:
+    array = array.copy()
+    array.flags.writeable = False
+    return array
+
+
+OTHER_KINDS: dict[str, Callable[[np.ndarray], Any]] = {
+    "no array": NoArray,
+    "another dtype": lambda array: array.astype(np.int32),
+    "swapped": lambda array: array.astype(array.dtype.newbyteorder()),
+    "strided": lambda array: np.repeat(array, 2, axis=-1)[..., ::2],
+    "misaligned": lambda array: np.frombuffer(b"\0" + array.tobytes(), array.dtype, offset=1).reshape(
+        array.shape
+    ),
+    "read-only": read_only,
+}
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("kind", OTHER_KINDS)
+@pytest.mark.parametrize("name", ["X", "h", "C", "Y"])
+def test_arrays_of_another_kind(name: str, kind: str, dtype: Any) -> None:
+    call = arguments(dtype)
+    if (name, kind) == ("X", "read-only"):
+        _kernel.forward_sequence(**{**call, name: read_only(call[name])})
+        return
+    assert_refused({**call, name: OTHER_KINDS[kind](call[name])}, f"{name} must be ")

@@ -1,4 +1,4 @@
-"""The kernels of a row alone through their memoryview twin, bit for bit against an emulation in NumPy.
+"""The kernels of a row alone through their twin in _kernel, bit for bit against an emulation in NumPy.
 
 Shapes: T steps, P panels, K depth, L lanes, G = 4 gates.
 """
