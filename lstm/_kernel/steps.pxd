@@ -13,6 +13,7 @@ from .tiles cimport (
     sums_per_panel,
     tile_panels,
 )
+from .wide_inputs cimport is_wide, wide_products
 
 
 cdef inline void store_outputs(Pass *layer, ptrdiff_t step) noexcept nogil:
@@ -100,7 +101,9 @@ cdef inline void run_block(Pass *layer, ptrdiff_t step, ptrdiff_t steps, bint *f
     `forward` is which way the panels are walked, at the first step and then at the one after the last.
     """
     cdef ptrdiff_t panel, block_step
-    if not is_stepwise(layer):
+    if is_wide(layer):
+        wide_products(layer, steps)
+    elif not is_stepwise(layer):
         for panel in range(layer.panels):
             input_half(layer, 0, steps, panel, 1)
     if is_row_of_tiles(layer):
