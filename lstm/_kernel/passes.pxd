@@ -64,12 +64,9 @@ cdef inline ptrdiff_t int8_elements(Pass *layer) noexcept nogil:
 
 
 cdef inline void choose_blocks(Pass *layer, ptrdiff_t batch) noexcept nogil:
-    """rows: of a pass; block_time: as many steps as SUMS_BYTES holds sums of, or one.
-
-    Blocks of a wide input are near-equal.
-    """
+    """rows: of a pass; block_time: as many steps as SUMS_BYTES holds sums of, or one."""
     cdef ptrdiff_t size = sizeof(layer.cell[0])
-    cdef ptrdiff_t step_bytes
+    cdef ptrdiff_t step_bytes, sums_bytes
     layer.rows = layer.batch = share(batch, PASS_ROWS)
     layer.block_time = 1
     if layer.time == 1 or layer.rows >= STEPWISE_ROWS:
@@ -77,10 +74,9 @@ cdef inline void choose_blocks(Pass *layer, ptrdiff_t batch) noexcept nogil:
     step_bytes = layer.panels * sums_per_panel(layer) * size
     if layer.order is not NULL or layer.int8 is not NULL:
         step_bytes = max(step_bytes, layer.rows * layer.input_size * size)
-    if can_be_wide(layer):
-        layer.block_time = share(layer.time, max(1, WIDE_SUMS_BYTES // step_bytes))
-        return
-    layer.block_time = max(1, min(layer.time, SUMS_BYTES // step_bytes))
+    # Never less for more steps: a team's memory is that of its longest part.
+    sums_bytes = WIDE_SUMS_BYTES if can_be_wide(layer) else SUMS_BYTES
+    layer.block_time = max(1, min(layer.time, sums_bytes // step_bytes))
 
 
 cdef inline size_t scratch_bytes(Pass *layer) noexcept nogil:

@@ -10,6 +10,7 @@ from .int8_tiles cimport hidden_half, input_half, quantize_hidden, quantize_inpu
 from .tiles cimport (
     is_stepwise,
     project,
+    share,
     sums_per_panel,
     tile_panels,
 )
@@ -146,7 +147,8 @@ cdef inline int run_layer(Pass *layer) noexcept nogil:
         if layer.batch == 0:
             step += steps
             continue
-        steps = min(steps, layer.block_time)
+        # Blocks of a wide input are near-equal: a short one would read all weights for few rows.
+        steps = share(steps, layer.block_time) if is_wide(layer) else min(steps, layer.block_time)
         gather_input(layer, step, steps)
         if layer.int8 is not NULL:
             quantize_input(layer, steps)
