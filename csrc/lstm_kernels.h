@@ -284,7 +284,7 @@ typedef struct lstm_int8_kernels lstm_int8_kernels;
         const REAL *block_input; /* (steps of a block, batch, input_size) */                                      \
         ptrdiff_t block_batch_stride;                                                                             \
         ptrdiff_t block_time_stride;                                                                              \
-        REAL *gathered; /* (block_time, rows, input_size): a block's input in `order` */                          \
+        REAL *gathered; /* (block_time, rows, input_size): a block's input in `order`; or of wide_inputs */       \
         /* (block_time, panels, rows, 4, LANES); of one tile's panels only if block_time is 1 */                  \
         REAL *sums;                                                                                               \
         REAL *hidden;       /* (rows, state_width): h before the step */                                          \

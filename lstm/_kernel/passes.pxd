@@ -18,11 +18,14 @@ from .micro_kernels cimport (
 )
 from .steps cimport run_layer
 from .tiles cimport is_stepwise, share, sums_per_panel
+from .wide_inputs cimport can_be_wide, is_wide, wide_elements_of
 
 cdef enum:
     # Sums of a block of steps, in bytes: part of an L2. Fewer steps read the input weights more often:
     # 128 KiB took 7 % longer at H = 1024, B = 1.
     SUMS_BYTES = 256 * 1024
+    # The same of a wide input, whose weights no L2 holds: in 18 and 2 steps, not 20, they are read twice.
+    WIDE_SUMS_BYTES = 512 * 1024
     # Batch rows of one pass: bounds the scratch memory; more rows would gain little by sharing weights.
     PASS_ROWS = 96
     # From this many batch rows on, the x half is done step by step: a panel's weights are then used by
@@ -37,6 +40,8 @@ cdef inline ptrdiff_t cell_elements(Pass *layer) noexcept nogil:
 
 cdef inline ptrdiff_t gathered_elements(Pass *layer) noexcept nogil:
     """Elements of `gathered`."""
+    if is_wide(layer):
+        return wide_elements_of(layer)
     return 0 if layer.order is NULL else layer.block_time * layer.rows * layer.input_size
 
 
@@ -61,7 +66,7 @@ cdef inline ptrdiff_t int8_elements(Pass *layer) noexcept nogil:
 cdef inline void choose_blocks(Pass *layer, ptrdiff_t batch) noexcept nogil:
     """rows: of a pass; block_time: as many steps as SUMS_BYTES holds sums of, or one."""
     cdef ptrdiff_t size = sizeof(layer.cell[0])
-    cdef ptrdiff_t step_bytes
+    cdef ptrdiff_t step_bytes, sums_bytes
     layer.rows = layer.batch = share(batch, PASS_ROWS)
     layer.block_time = 1
     if layer.time == 1 or layer.rows >= STEPWISE_ROWS:
@@ -69,7 +74,9 @@ cdef inline void choose_blocks(Pass *layer, ptrdiff_t batch) noexcept nogil:
     step_bytes = layer.panels * sums_per_panel(layer) * size
     if layer.order is not NULL or layer.int8 is not NULL:
         step_bytes = max(step_bytes, layer.rows * layer.input_size * size)
-    layer.block_time = max(1, min(layer.time, SUMS_BYTES // step_bytes))
+    # Never less for more steps: a team's memory is that of its longest part.
+    sums_bytes = WIDE_SUMS_BYTES if can_be_wide(layer) else SUMS_BYTES
+    layer.block_time = max(1, min(layer.time, sums_bytes // step_bytes))
 
 
 cdef inline size_t scratch_bytes(Pass *layer) noexcept nogil:

@@ -10,9 +10,11 @@ from .int8_tiles cimport hidden_half, input_half, quantize_hidden, quantize_inpu
 from .tiles cimport (
     is_stepwise,
     project,
+    share,
     sums_per_panel,
     tile_panels,
 )
+from .wide_inputs cimport is_wide, wide_products
 
 
 cdef inline void store_outputs(Pass *layer, ptrdiff_t step) noexcept nogil:
@@ -100,7 +102,9 @@ cdef inline void run_block(Pass *layer, ptrdiff_t step, ptrdiff_t steps, bint *f
     `forward` is which way the panels are walked, at the first step and then at the one after the last.
     """
     cdef ptrdiff_t panel, block_step
-    if not is_stepwise(layer):
+    if is_wide(layer):
+        wide_products(layer, steps)
+    elif not is_stepwise(layer):
         for panel in range(layer.panels):
             input_half(layer, 0, steps, panel, 1)
     if is_row_of_tiles(layer):
@@ -143,7 +147,8 @@ cdef inline int run_layer(Pass *layer) noexcept nogil:
         if layer.batch == 0:
             step += steps
             continue
-        steps = min(steps, layer.block_time)
+        # Blocks of a wide input are near-equal: a short one would read all weights for few rows.
+        steps = share(steps, layer.block_time) if is_wide(layer) else min(steps, layer.block_time)
         gather_input(layer, step, steps)
         if layer.int8 is not NULL:
             quantize_input(layer, steps)

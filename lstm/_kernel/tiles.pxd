@@ -32,18 +32,16 @@ cdef inline ptrdiff_t tile_panels(Pass *layer, ptrdiff_t left) noexcept nogil:
     return 1 if layer.batch > 1 else share(left, layer.row_panels)
 
 
-cdef inline ptrdiff_t prefetch_part(Pass *layer, ptrdiff_t row) noexcept nogil:
-    """Offset of the part of the next block of weights that the tile from `row` on brings into L2.
+cdef inline ptrdiff_t prefetch_part(Pass *layer, ptrdiff_t tile) noexcept nogil:
+    """Offset of the part of the next block of weights that a tile of this number brings into L2.
 
     A tile brings one cache line at each k, a row of a panel has several: so many tiles share the block.
     """
     cdef ptrdiff_t size = sizeof(layer.cell[0])
     cdef ptrdiff_t parts = layer.weight_row * size // LSTM_CACHE_LINE
-    cdef ptrdiff_t part
-    if row == 0:
+    if tile == 0:
         return 0
-    part = min(row // layer.kernels.row_tile, max(0, parts - 1))
-    return part * layer.tile.depth * (LSTM_CACHE_LINE // size)
+    return min(tile, max(0, parts - 1)) * layer.tile.depth * (LSTM_CACHE_LINE // size)
 
 
 cdef inline bint widens(Pass *layer, ptrdiff_t rows) noexcept nogil:
@@ -88,28 +86,25 @@ cdef inline void step_tile(Pass *layer, ptrdiff_t rows, ptrdiff_t panels) noexce
 
 
 cdef inline void input_tiles(
-    Pass *layer, ptrdiff_t first_step, ptrdiff_t steps, ptrdiff_t panel, ptrdiff_t panels, ptrdiff_t k,
-    ptrdiff_t ahead,
+    Pass *layer, ptrdiff_t first_step, ptrdiff_t steps, bint tile_steps, ptrdiff_t panels, ptrdiff_t k,
+    ptrdiff_t column,
 ) noexcept nogil:
-    """sums (steps, panels, B, 4, L) += x[:, first_step:, k:k + depth] . weights, in tiles of rows.
+    """tile.sums (steps, panels, B, 4, L) += the features from k on . tile.weights, in tiles of rows.
 
-    x is the block's input, from the block's first step on; `ahead` is where its next weights are.
-
-    The rows of a tile are batch rows or, if there are few of those, the steps of one batch row.
+    The rows of a tile are batch rows or, with `tile_steps`, the steps of one batch row. The features are in
+    block_input[:, first_step:], from `column` on; tile.prefetch is where the next weights are.
     """
     cdef ptrdiff_t vectors = GATE_COUNT * layer.kernels.lanes
     cdef ptrdiff_t step_sums = layer.panels * sums_per_panel(layer)
-    cdef bint tile_steps = steps > 1 and layer.batch < layer.kernels.row_tile
     cdef ptrdiff_t outer, row, rows, batch_row, step
     cdef ptrdiff_t outer_end = layer.batch if tile_steps else steps
     cdef ptrdiff_t row_end = steps if tile_steps else layer.batch
+    cdef ptrdiff_t tile = 0
+    next_weights = layer.tile.prefetch
     layer.tile.input_row_stride = (
         layer.block_time_stride if tile_steps else layer.block_batch_stride
     )
     layer.tile.sums_row_stride = step_sums if tile_steps else vectors
-    next_weights = layer.input_weights + ahead
-    if k + layer.tile.depth >= layer.input_size:
-        next_weights = layer.hidden_weights + panel * layer.hidden_depth * layer.weight_row
     if k > 0:
         layer.tile.start_row_stride = layer.tile.sums_row_stride
     for outer in range(outer_end):
@@ -118,12 +113,12 @@ cdef inline void input_tiles(
             rows = share(row_end - row, layer.kernels.row_tile)
             batch_row = outer if tile_steps else row
             step = row if tile_steps else outer
-            layer.tile.prefetch = next_weights + prefetch_part(layer, row)
+            layer.tile.prefetch = next_weights + prefetch_part(layer, tile)
             layer.tile.input = (
                 layer.block_input
                 + batch_row * layer.block_batch_stride
                 + (first_step + step) * layer.block_time_stride
-                + k
+                + column
             )
             layer.tile.sums += step * step_sums + batch_row * vectors
             if k > 0:
@@ -131,6 +126,20 @@ cdef inline void input_tiles(
             gates_tile(layer, rows, panels)
             layer.tile.sums -= step * step_sums + batch_row * vectors
             row += rows
+            tile += 1
+
+
+cdef inline void start_input(Pass *layer, ptrdiff_t panel) noexcept nogil:
+    """Let the first block of features of a panel go from its bias to its sums."""
+    cdef ptrdiff_t vectors = GATE_COUNT * layer.kernels.lanes
+    layer.tile.weights_panel_stride = layer.input_depth * layer.weight_row
+    layer.tile.sums_panel_stride = sums_per_panel(layer)
+    layer.tile.sums = layer.sums
+    if not is_stepwise(layer):
+        layer.tile.sums += panel * sums_per_panel(layer)
+    layer.tile.start = layer.bias + panel * vectors
+    layer.tile.start_row_stride = 0
+    layer.tile.start_panel_stride = vectors
 
 
 cdef inline void input_products(
@@ -140,30 +149,23 @@ cdef inline void input_products(
 
     Over many rows, k goes in blocks: a panel's block of weights stays in L1 while all rows use it.
     """
-    cdef ptrdiff_t vectors = GATE_COUNT * layer.kernels.lanes
-    cdef ptrdiff_t panel_weights = layer.input_depth * layer.weight_row
-    cdef ptrdiff_t k = 0
     cdef bint is_widened = widens(layer, steps * layer.batch)
+    cdef bint tile_steps = steps > 1 and layer.batch < layer.kernels.row_tile
     cdef ptrdiff_t block = layer.input_size
-    cdef ptrdiff_t place
+    cdef ptrdiff_t k = 0
     if steps * layer.batch > 1 or is_widened:
         block = LSTM_SUM_BLOCK
-    layer.tile.weights_panel_stride = panel_weights
-    layer.tile.sums_panel_stride = sums_per_panel(layer)
-    layer.tile.sums = layer.sums
-    if not is_stepwise(layer):
-        layer.tile.sums += panel * sums_per_panel(layer)
-    layer.tile.start = layer.bias + panel * vectors
-    layer.tile.start_row_stride = 0
-    layer.tile.start_panel_stride = vectors
+    start_input(layer, panel)
+    weights = layer.input_weights + panel * layer.tile.weights_panel_stride
     while k < layer.input_size:
         layer.tile.depth = min(block, layer.input_size - k)
-        place = panel * panel_weights + k * layer.weight_row
-        layer.tile.weights = layer.input_weights + place
+        layer.tile.weights = weights + k * layer.weight_row
         if is_widened:
             widen_weights(layer)
-        place += layer.tile.depth * layer.weight_row
-        input_tiles(layer, first_step, steps, panel, panels, k, place)
+        layer.tile.prefetch = weights + (k + layer.tile.depth) * layer.weight_row
+        if k + layer.tile.depth >= layer.input_size:
+            layer.tile.prefetch = layer.hidden_weights + panel * layer.hidden_depth * layer.weight_row
+        input_tiles(layer, first_step, steps, tile_steps, panels, k, k)
         layer.tile.start_panel_stride = layer.tile.sums_panel_stride
         k += block
 
@@ -223,7 +225,7 @@ cdef inline void hidden_products(
     cdef ptrdiff_t panel_weights = layer.hidden_depth * layer.weight_row
     cdef ptrdiff_t sums_offset = 0
     cdef ptrdiff_t k = 0
-    cdef ptrdiff_t row, rows
+    cdef ptrdiff_t row, rows, tile
     cdef bint is_widened = widens(layer, layer.batch)
     cdef ptrdiff_t block = LSTM_SUM_BLOCK if layer.batch > 1 or is_widened else layer.state_size
     hidden = layer.hidden if layer.recurrent is NULL else layer.masked
@@ -246,11 +248,11 @@ cdef inline void hidden_products(
                 next_weights = layer.input_weights + next_panel * layer.input_depth * layer.weight_row
         if is_widened:
             widen_weights(layer)
-        row = 0
+        row = tile = 0
         while row < layer.batch:
             rows = share(layer.batch - row, layer.kernels.row_tile)
             layer.tile.input = hidden + row * layer.state_width + k
-            layer.tile.prefetch = next_weights + prefetch_part(layer, row)
+            layer.tile.prefetch = next_weights + prefetch_part(layer, tile)
             layer.tile.sums = layer.sums + sums_offset + row * vectors
             layer.tile.start = layer.tile.sums
             if k + block < layer.state_size:
@@ -259,6 +261,7 @@ cdef inline void hidden_products(
                 point_at_states(layer, step, panel, row)
                 step_tile(layer, rows, panels)
             row += rows
+            tile += 1
         k += block
 
 

@@ -76,6 +76,9 @@ def shapes(dtype: Any) -> list[Shape]:
     found += [Shape(B, T, 3, 5) for B in (0, 1, 3) for T in (0, 1, 2, 3)]
     # Several blocks of time: the sums of one take up to SUMS_BYTES, 16 bytes a unit, row and step at least.
     found += [Shape(1, 4200, 2, 5), Shape(3, 1900, 129, 3), Shape(15, 400, 2, 5)]
+    # Wide inputs (wide_inputs.pxd): tails of one vector and of two, none, several blocks of time.
+    found += [Shape(3, 44, 1100, 50), Shape(5, 28, 1030, 72), Shape(4, 40, 1100, 64)]
+    found += [Shape(1, 130, 1024, 50), Shape(15, 44, 260, 72)]
     # Few rows, but so many units that a block of time is one step.
     found += [Shape(15, 2, 3, 560 if dtype is np.float32 else 280)]
     return found

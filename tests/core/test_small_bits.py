@@ -18,7 +18,7 @@ from lstm import LSTM, _kernel
 from lstm.core.precision import PRECISIONS
 
 BATCHES = (1, 2, 3, 7, 17, 33, 100)
-SIZES = ((1, 1), (3, 5), (16, 16), (5, 17), (33, 40), (130, 64), (20, 150), (300, 260))  # (I, H)
+SIZES = ((1, 1), (3, 5), (16, 16), (5, 17), (33, 40), (130, 64), (20, 150), (300, 260), (1800, 66))  # (I, H)
 
 
 def make_small(name: str, precision: Any, batch: int, time: int = 9) -> tuple[LSTM, Mixture]:

@@ -76,6 +76,22 @@ def test_the_units_of_one_row(name: str, dtype: Any, isa: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("arguments", [{"num_layers": 2}, {"bidirectional": True}])
+def test_wide_inputs(arguments: dict[str, Any], dtype: Any) -> None:
+    """In parts of time, whose blocks of steps are near-equal, and of rows."""
+    net = LSTM(1100, 72, **arguments, dtype=dtype, init="pytorch", rng=0)
+    for batch, time in ((8, 60), (8, 97), (15, 151), (2, 301)):
+        X = np.random.default_rng(time).standard_normal((batch, time, 1100)).astype(dtype)
+        with threads(1):
+            expected = net.forward_sequence(X)
+            steps = net.stream(batch).run(X) if "num_layers" in arguments else expected
+        assert_same_bits(steps, expected)
+        for count in COUNTS:
+            with threads(count):
+                assert_same_bits(net.forward_sequence(X), expected, f"{X.shape}, {count} threads")
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_mixtures_of_variants(dtype: Any, mixtures: int) -> None:
     """Masks, NaN, infinity and lengths of every kind among them."""
     for seed in range(mixtures):
