@@ -8,6 +8,7 @@ from .micro_kernels cimport (
     lstm_fp_enter,
     lstm_fp_leave,
     lstm_int8_kernels,
+    lstm_int8_row,
     lstm_int8_tile,
 )
 
@@ -54,5 +55,38 @@ cdef inline int int8_tile_typed(
     with nogil:
         found = lstm_fp_enter()
         kernels.gates[rows][panels](&tile)
+        lstm_fp_leave(found)
+    return 0
+
+
+cdef inline int int8_row_typed(
+    const lstm_int8_kernels *kernels, const int8_t[:, :, :, :, ::1] weights, const float[:, :, ::1] scales,
+    const int32_t[:, :, ::1] offsets, const float[:, :, :, ::1] start, float[:, ::1] cell,
+    float[:, ::1] hidden, uint8_t[::1] integers, float[:, ::1] output, ptrdiff_t depth, bint forward,
+) except -1:
+    """weights (P, groups, 4, L, 4), start (T, P, 4, L), cell, hidden (P, L), output (T, depth): a row."""
+    cdef ptrdiff_t panels = weights.shape[0]
+    cdef ptrdiff_t lanes = start.shape[3]
+    cdef lstm_int8_row row
+    cdef uint64_t found
+    if kernels.row_steps is NULL:
+        raise ValueError(f"{kernels.name.decode()} has no kernel of a row")
+    room = 2 * panels * lanes * kernels.integer_bytes
+    if integers.shape[0] != room or (depth + lanes - 1) // lanes != panels:
+        raise ValueError(f"integers has {integers.shape[0]} bytes, but must have {room} of {panels} panels")
+    row.steps, row.depth, row.panels = start.shape[0], depth, panels
+    row.groups = weights.shape[1]
+    row.weights, row.scales, row.offsets = &weights[0, 0, 0, 0, 0], &scales[0, 0, 0], &offsets[0, 0, 0]
+    row.start, row.start_step_stride = &start[0, 0, 0, 0], panels * GATE_COUNT * lanes
+    row.cell, row.hidden = &cell[0, 0], &hidden[0, 0]
+    row.integers = <char *>&integers[0]
+    row.output = NULL
+    row.output_step_stride = depth
+    if output is not None:
+        row.output = &output[0, 0]
+    row.forward = forward
+    with nogil:
+        found = lstm_fp_enter()
+        kernels.row_steps(&row)
         lstm_fp_leave(found)
     return 0
