@@ -109,13 +109,13 @@ def has_int8_row(isa, name):
 def int8_row_steps(arrays, states, output, ptrdiff_t depth, bint forward, isa, name):
     """All steps of a row alone of the default equations, by one of `int8_sets`.
 
-    `arrays` are weights (P, K / 4, 4, L, 4), scales, offsets (P, 4, L) and start (T, P, 4, L), the sums but for h.
-    `states` are cell and hidden (P, L), before the steps and then after them, and room for 2 P L integers of h.
+    `arrays` are weights (P, K / 4, 4, L, 4), scales, offsets (P, 4, L) and start (T, P, 4, L), sums without
+    h. `states` are cell and hidden (P, L), before the steps and then after them, and room for 2 P L integers.
     output (T, depth) is overwritten with every h, or None.
     """
     weights, scales, offsets, start = arrays
     cell, hidden, integers = states
     int8_row_typed(
-        int8_set(isa_index(isa), name), weights, scales, offsets, start, cell, hidden, integers, output, depth,
-        forward,
+        int8_set(isa_index(isa), name), weights, scales, offsets, start, cell, hidden, integers, output,
+        depth, forward,
     )
