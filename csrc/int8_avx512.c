@@ -4,6 +4,7 @@
 #if LSTM_X86
 
 #include <cpuid.h>
+#include <math.h>
 #include <string.h>
 
 #if defined(__clang__)
@@ -14,14 +15,13 @@
 #endif
 #include "x86_intrinsics.h"
 
-#define LANES 16
-#define VEC __m512
-#define VEC_SET1(a) _mm512_set1_ps(a)
-#define VEC_LOAD(p) _mm512_loadu_ps(p)
-#define VEC_LOAD_FIRST(p, n) _mm512_maskz_loadu_ps((__mmask16)((1u << (n)) - 1), p)
-#define VEC_STORE(p, a) _mm512_storeu_ps(p, a)
-#define VEC_MUL(a, b) _mm512_mul_ps(a, b)
-#define VEC_FMA(a, b, c) _mm512_fmadd_ps(a, b, c)
+#include "vec_avx512_f32.h"
+#define LSTM_INLINE inline __attribute__((always_inline))
+#define NAME(x) x##_f32
+#include "vec_math.h"
+
+#include "vec_output.h"
+
 #define VEC_FROM_INTEGERS(p) _mm512_cvtepi32_ps(_mm512_loadu_si512(p))
 #define MAGNITUDES __m512i
 #define NO_MAGNITUDE() _mm512_setzero_si512()
@@ -128,7 +128,11 @@ static int is_supported_avx512vnni(void) {
 /* By assembly: GCC 12 stores each sum of an array to the stack after its intrinsic. */
 #define ADD_PRODUCTS(sums, input, weights)                                                                   \
     __asm__("vpdpbusd %2, %1, %0" : "+v"(sums) : "v"(input), "v"(weights))
+#define ADD_PRODUCTS_AT(sums, input, p)                                                                      \
+    __asm__("vpdpbusd %2, %1, %0" : "+v"(sums) : "v"(input), "m"(*(const __m512i *)(p)))
 #define VEC_FROM_SUMS(sums) _mm512_cvtepi32_ps(sums)
+#define INT8_ROW_STEPS
+#define HAS_NAN(a) (_mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q) != 0)
 #define STORE_INTEGERS(p, vec)                                                                               \
     _mm_storeu_si128((__m128i *)(p),                                                                         \
                      _mm_xor_si128(_mm512_cvtepi32_epi8(_mm512_cvtps_epi32(vec)), _mm_set1_epi8(-128)))

@@ -16,6 +16,10 @@
  *   VEC_LOAD_FIRST as in kernels_impl.h, MAGNITUDES, a vector of the bits of |x|, and
  *   NO_MAGNITUDE() LARGER_MAGNITUDES(m, vec) LARGEST_MAGNITUDE(m)
  *   STORE_INTEGERS(p, vec): the vector rounded to integers, as LOAD_INPUT takes them
+ * A set of one part that runs all steps of a row in one call (int8_row_steps.h) also defines INT8_ROW_STEPS,
+ *   ADD_PRODUCTS_AT(sums, input, p): ADD_PRODUCTS with the weights at p
+ *   HAS_NAN(vec): whether any lane is NaN,
+ * and includes vec_math.h and vec_output.h for float before.
  * All but SET and what depends on it may be shared by the sets of a file; is_supported_<SET> comes before.
  */
 
@@ -62,12 +66,11 @@ static LSTM_INLINE void INT8_NAME(products)(const lstm_int8_tile *tile, const in
     }
 }
 
-/* tile->sums of row r and the vector v of (panels, 4) from a vector of integer sums. */
-static LSTM_INLINE void INT8_NAME(store_sums)(const lstm_int8_tile *tile, int r, int v, VEC total) {
+/* tile->sums of row r and the vector v of (panels, 4) from a vector of integer sums and the product of both scales. */
+static LSTM_INLINE void INT8_NAME(store_sums)(const lstm_int8_tile *tile, int r, int v, VEC total,
+                                              VEC scale) {
     const int p = v / GATE_COUNT;
     const int g = v % GATE_COUNT;
-    const VEC input_scale = VEC_SET1(tile->input_scales[r * tile->input_scales_stride]);
-    const VEC scale = VEC_MUL(input_scale, VEC_LOAD(tile->scales + v * LANES));
     const VEC start =
         VEC_LOAD(tile->start + r * tile->start_row_stride + p * tile->start_panel_stride + g * LANES);
     VEC_STORE(tile->sums + r * tile->sums_row_stride + p * tile->sums_panel_stride + g * LANES,
@@ -79,9 +82,19 @@ static LSTM_INLINE void INT8_NAME(gates)(const lstm_int8_tile *tile, const int r
     INT sums[INT8_VECTORS];
 #if PARTS == 1
     INT8_NAME(products)(tile, rows, panels, 0, sums);
-#pragma GCC unroll 24
-    for (int v = 0; v < rows * vectors; v++) {
-        INT8_NAME(store_sums)(tile, v / vectors, v % vectors, VEC_FROM_SUMS(sums[v]));
+    VEC input_scales[ROW_TILE];
+#pragma GCC unroll 6
+    for (int r = 0; r < rows; r++) {
+        input_scales[r] = VEC_SET1(tile->input_scales[r * tile->input_scales_stride]);
+    }
+#pragma GCC unroll 8
+    for (int v = 0; v < vectors; v++) {
+        const VEC scale = VEC_LOAD(tile->scales + v * LANES);
+#pragma GCC unroll 6
+        for (int r = 0; r < rows; r++) {
+            const VEC total = VEC_FROM_SUMS(sums[r * vectors + v]);
+            INT8_NAME(store_sums)(tile, r, v, total, VEC_MUL(input_scales[r], scale));
+        }
     }
 #else
     int32_t totals[INT8_VECTORS * LANES] __attribute__((aligned(64)));
@@ -93,8 +106,11 @@ static LSTM_INLINE void INT8_NAME(gates)(const lstm_int8_tile *tile, const int r
         }
     }
     for (int r = 0; r < rows; r++) {
+        const VEC input_scale = VEC_SET1(tile->input_scales[r * tile->input_scales_stride]);
         for (int v = 0; v < vectors; v++) {
-            INT8_NAME(store_sums)(tile, r, v, VEC_FROM_INTEGERS(totals + (r * vectors + v) * LANES));
+            const VEC total = VEC_FROM_INTEGERS(totals + (r * vectors + v) * LANES);
+            INT8_NAME(store_sums)
+            (tile, r, v, total, VEC_MUL(input_scale, VEC_LOAD(tile->scales + v * LANES)));
         }
     }
 #endif
@@ -132,6 +148,10 @@ static void INT8_NAME(quantize)(const float *x, ptrdiff_t n, float least, char *
     }
 }
 
+#ifdef INT8_ROW_STEPS
+#include "int8_row_steps.h"
+#endif
+
 #define DEFINE_TILE(ROWS, PANELS, UNITS)                                                                     \
     static void INT8_KERNEL(ROWS##x##UNITS, SET)(const lstm_int8_tile *tile) {                               \
         _Static_assert((UNITS) == (PANELS)*LANES, "the name tells the tile");                                \
@@ -148,6 +168,9 @@ static const lstm_int8_kernels INT8_NAME(kernels) = {
     .integer_bytes = INTEGER_BYTES,
     .gates = {INT8_TILES(TILE_ENTRY)},
     .quantize = INT8_NAME(quantize),
+#ifdef INT8_ROW_STEPS
+    .row_steps = INT8_NAME(row_steps),
+#endif
 };
 
 #undef INT8_NAME

@@ -16,3 +16,6 @@
 #undef VEC_FROM_SUMS
 #undef INTEGER_BYTES
 #undef STORE_INTEGERS
+#undef INT8_ROW_STEPS
+#undef ADD_PRODUCTS_AT
+#undef HAS_NAN

@@ -71,15 +71,7 @@
 
 #include "gate_tile.h"
 
-/* output (rows, units) of one vector of units = hidden (LANES,), as far as the net has units. */
-static LSTM_INLINE void NAME(store_output)(REAL *output, ptrdiff_t units, VEC hidden) {
-    const VEC canonical = VEC_CANONICAL_NAN(hidden);
-    if (units >= LANES) {
-        VEC_STORE(output, canonical);
-    } else if (units > 0) {
-        memcpy(output, &canonical, (size_t)units * sizeof(REAL));
-    }
-}
+#include "vec_output.h"
 
 /* Offset of the vector of units of row r and panel p in cell and hidden, (rows, panels, LANES). */
 static LSTM_INLINE ptrdiff_t NAME(state_offset)(const TILE_ARGUMENTS *tile, int r, int p) {

@@ -51,6 +51,28 @@ typedef struct {
 
 typedef void (*lstm_int8_tile_kernel)(const lstm_int8_tile *tile);
 
+/* All time steps of a row alone, of the default equations without a projection: lstm_f32_row of row_kernels.h
+ * with int8 weights. */
+typedef struct {
+    ptrdiff_t steps;        /* at least 1 */
+    ptrdiff_t depth;        /* features of h, as many as units */
+    ptrdiff_t groups;       /* ceil(depth / 4) */
+    ptrdiff_t panels;       /* ceil(depth / LANES) */
+    const int8_t *weights;  /* (panels, groups, 4, LANES, 4) */
+    const float *scales;    /* (panels, 4, LANES) */
+    const int32_t *offsets; /* (panels, 4, LANES) */
+    const float *start;     /* (steps, panels, 4, LANES): bias and x half */
+    ptrdiff_t start_step_stride;
+    float *cell;    /* (panels, LANES), in and out */
+    float *hidden;  /* (panels, LANES), in and out */
+    char *integers; /* (2, panels, LANES) integers: scratch memory */
+    float *output;  /* (steps, depth), or NULL */
+    ptrdiff_t output_step_stride;
+    int forward; /* whether the first step walks the panels forward */
+} lstm_int8_row;
+
+typedef void (*lstm_int8_row_kernel)(const lstm_int8_row *row);
+
 /* The products of int8 by one set of instructions.  All sets of an ISA have its lanes, and yield equal bits. */
 struct lstm_int8_kernels {
     const char *name;
@@ -63,6 +85,7 @@ struct lstm_int8_kernels {
      *   m = max(least, |x|): not finite: the scale is NaN; below 2^-119: all is zero; else
      *   scale = m / 127, integers = x (127 / m), rounded to the nearest, of two the even one */
     void (*quantize)(const float *x, ptrdiff_t n, float least, char *integers, float *scale);
+    lstm_int8_row_kernel row_steps; /* NULL where a set has none */
 };
 
 extern const lstm_int8_kernels *const lstm_int8_generic[];

@@ -69,27 +69,55 @@ static LSTM_INLINE VEC NAME(polynomial)(const REAL *c, int count, VEC x, VEC x2)
  * step of r, so the exact value of the last fused operation grows with r and its rounded value cannot fall:
  * the functions made of it are monotone. Error of 1 + tail before it is rounded: 2^-27.9 (float32), 2^-57.4
  * (float64) from the polynomial and about half an ULP from the roundings of r and tail. */
-static LSTM_INLINE void NAME(exp_of_negative)(VEC x, VEC *power, VEC *tail) {
+static LSTM_INLINE void NAME(exp_range)(VEC x, VEC *power, VEC *r) {
     const VEC shifted = VEC_FMA(x, VEC_SET1(-LOG2_E), VEC_SET1(EXPONENT_SHIFT));
     const VEC n = VEC_SUB(shifted, VEC_SET1(EXPONENT_SHIFT));
-    VEC r = VEC_FMS(n, VEC_SET1(-LN2_HIGH), x);
-    r = VEC_FMA(n, VEC_SET1(-LN2_LOW), r);
-    const VEC r2 = VEC_MUL(r, r);
+    *r = VEC_FMA(n, VEC_SET1(-LN2_LOW), VEC_FMS(n, VEC_SET1(-LN2_HIGH), x));
     *power = VEC_LOW_BITS_TO_EXPONENT(shifted);
-    *tail = VEC_FMA(NAME(polynomial)(NAME(exp_tail), EXP_TAIL_COUNT, r, r2), r2, r);
 }
+
+static LSTM_INLINE VEC NAME(exp_tail_of)(VEC r) {
+    const VEC r2 = VEC_MUL(r, r);
+    return VEC_FMA(NAME(polynomial)(NAME(exp_tail), EXP_TAIL_COUNT, r, r2), r2, r);
+}
+
+static LSTM_INLINE void NAME(exp_of_negative)(VEC x, VEC *power, VEC *tail) {
+    VEC r;
+    NAME(exp_range)(x, power, &r);
+    *tail = NAME(exp_tail_of)(r);
+}
+
+/* An activation is computed in three stages, for what has something else to do between them: what a stage leaves
+ * to the next one. */
+typedef struct {
+    VEC x;     /* of tanh */
+    VEC power; /* of two */
+    VEC r;     /* what exp has beside it */
+    VEC n;     /* of tanh: exp's multiple of ln 2 */
+} NAME(stage);
 
 /* 1 / (1 + exp(-x)), at most 1.70 ULP in float32, 1.73 in float64.
  * The denominator 1 + power + power * tail is rounded once: `base` takes 1 + power, `lost` what its
  * rounding dropped (exact where power is 2^24 or 2^-24, the only place where it matters). */
-static LSTM_INLINE VEC NAME(vec_sigmoid)(VEC x) {
+static LSTM_INLINE void NAME(sigmoid_range)(NAME(stage) * stage, VEC x) {
+    const VEC bounded = VEC_MAX(VEC_SET1(-SIGMOID_HIGH), VEC_MIN(VEC_SET1(-SIGMOID_LOW), x));
+    NAME(exp_range)(bounded, &stage->power, &stage->r);
+}
+
+static LSTM_INLINE void NAME(sigmoid_tail)(NAME(stage) * stage) { stage->r = NAME(exp_tail_of)(stage->r); }
+
+static LSTM_INLINE VEC NAME(sigmoid_quotient)(const NAME(stage) * stage) {
     const VEC one = VEC_SET1(1);
-    VEC power, tail;
-    NAME(exp_of_negative)
-    (VEC_MAX(VEC_SET1(-SIGMOID_HIGH), VEC_MIN(VEC_SET1(-SIGMOID_LOW), x)), &power, &tail);
-    const VEC base = VEC_ADD(one, power);
-    const VEC lost = VEC_SUB(one, VEC_SUB(base, power));
-    return VEC_DIV(one, VEC_ADD(base, VEC_FMA(power, tail, lost)));
+    const VEC base = VEC_ADD(one, stage->power);
+    const VEC lost = VEC_SUB(one, VEC_SUB(base, stage->power));
+    return VEC_DIV(one, VEC_ADD(base, VEC_FMA(stage->power, stage->r, lost)));
+}
+
+static LSTM_INLINE VEC NAME(vec_sigmoid)(VEC x) {
+    NAME(stage) stage;
+    NAME(sigmoid_range)(&stage, x);
+    NAME(sigmoid_tail)(&stage);
+    return NAME(sigmoid_quotient)(&stage);
 }
 
 /* x + x^3 p(x^2), tanh(x) below TANH_SPLIT: there x^3 p is under a tenth of x, so that its noise cannot undo a step
@@ -106,20 +134,36 @@ static LSTM_INLINE VEC NAME(tanh_of_small)(VEC x) {
  *
  * exp is that of exp_of_negative but for r: n LN2_NEAREST - x is exact, and of what it lacks, n LN2_REST, the
  * polynomial needs nothing, so that it need not wait for it. */
-static LSTM_INLINE VEC NAME(vec_tanh)(VEC x) {
-    const VEC one = VEC_SET1(1);
+static LSTM_INLINE void NAME(tanh_range)(NAME(stage) * stage, VEC x) {
     const VEC negative = VEC_MINUS_ABS(x);
     const VEC bounded = VEC_MAX(VEC_SET1(-TANH_HIGH), VEC_ADD(negative, negative));
     const VEC shifted = VEC_FMA(bounded, VEC_SET1(-LOG2_E), VEC_SET1(EXPONENT_SHIFT));
-    const VEC n = VEC_SUB(shifted, VEC_SET1(EXPONENT_SHIFT));
-    const VEC power = VEC_LOW_BITS_TO_EXPONENT(shifted);
-    const VEC r = VEC_FMS(n, VEC_SET1(-LN2_NEAREST), bounded);
-    const VEC r2 = VEC_MUL(r, r);
-    const VEC linear = VEC_FMA(n, VEC_SET1(-LN2_REST), r);
-    const VEC tail = VEC_FMA(NAME(polynomial)(NAME(exp_tail), EXP_TAIL_COUNT, r, r2), r2, linear);
-    const VEC large = VEC_SUB(one, VEC_DIV(VEC_SET1(2), VEC_FMA(power, tail, VEC_ADD(one, power))));
-    const VEC small = NAME(tanh_of_small)(x);
-    return VEC_COPYSIGN(VEC_SELECT_LESS(VEC_SET1(-TANH_SPLIT), negative, small, large), x);
+    stage->x = x;
+    stage->n = VEC_SUB(shifted, VEC_SET1(EXPONENT_SHIFT));
+    stage->power = VEC_LOW_BITS_TO_EXPONENT(shifted);
+    stage->r = VEC_FMS(stage->n, VEC_SET1(-LN2_NEAREST), bounded);
+}
+
+/* r becomes exp(2|x|) + 1. */
+static LSTM_INLINE void NAME(tanh_denominator)(NAME(stage) * stage) {
+    const VEC r2 = VEC_MUL(stage->r, stage->r);
+    const VEC linear = VEC_FMA(stage->n, VEC_SET1(-LN2_REST), stage->r);
+    const VEC p = NAME(polynomial)(NAME(exp_tail), EXP_TAIL_COUNT, stage->r, r2);
+    stage->r = VEC_FMA(stage->power, VEC_FMA(p, r2, linear), VEC_ADD(VEC_SET1(1), stage->power));
+}
+
+static LSTM_INLINE VEC NAME(tanh_quotient)(const NAME(stage) * stage) {
+    const VEC large = VEC_SUB(VEC_SET1(1), VEC_DIV(VEC_SET1(2), stage->r));
+    const VEC small = NAME(tanh_of_small)(stage->x);
+    const VEC magnitude = VEC_SELECT_LESS(VEC_SET1(-TANH_SPLIT), VEC_MINUS_ABS(stage->x), small, large);
+    return VEC_COPYSIGN(magnitude, stage->x);
+}
+
+static LSTM_INLINE VEC NAME(vec_tanh)(VEC x) {
+    NAME(stage) stage;
+    NAME(tanh_range)(&stage, x);
+    NAME(tanh_denominator)(&stage);
+    return NAME(tanh_quotient)(&stage);
 }
 
 #ifdef VEC_MASK

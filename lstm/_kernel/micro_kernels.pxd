@@ -125,6 +125,23 @@ cdef extern from "small_weights.h" nogil:
         ptrdiff_t sums_row_stride
         ptrdiff_t sums_panel_stride
 
+    ctypedef struct lstm_int8_row:
+        ptrdiff_t steps
+        ptrdiff_t depth
+        ptrdiff_t groups
+        ptrdiff_t panels
+        const int8_t *weights
+        const float *scales
+        const int32_t *offsets
+        const float *start
+        ptrdiff_t start_step_stride
+        float *cell
+        float *hidden
+        char *integers
+        float *output
+        ptrdiff_t output_step_stride
+        int forward
+
     ctypedef struct lstm_int8_kernels:
         const char *name
         int (*supported)() noexcept nogil
@@ -133,6 +150,7 @@ cdef extern from "small_weights.h" nogil:
         ptrdiff_t integer_bytes
         void (*gates[LSTM_MAX_ROWS + 1][LSTM_MAX_PANELS + 1])(const lstm_int8_tile *) noexcept nogil
         void (*quantize)(const float *, ptrdiff_t, float, char *, float *) noexcept nogil
+        void (*row_steps)(const lstm_int8_row *) noexcept nogil
 
     ctypedef struct lstm_f32_pass:
         const lstm_f32_kernels *kernels

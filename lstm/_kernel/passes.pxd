@@ -51,14 +51,17 @@ cdef inline ptrdiff_t wide_elements(Pass *layer) noexcept nogil:
 
 
 cdef inline ptrdiff_t int8_elements(Pass *layer) noexcept nogil:
-    """Elements that x of a block of steps, h and their scales take as int8, in whole cache lines."""
+    """Elements that x of a block of steps, h and their scales take as int8, in whole cache lines.
+
+    One row more of h: a row alone has it before and after a step.
+    """
     cdef ptrdiff_t size = sizeof(layer.cell[0])
     cdef ptrdiff_t inputs = layer.block_time * layer.rows
     cdef ptrdiff_t taken
     if layer.int8 is NULL:
         return 0
     taken = inputs * integers_width(layer, layer.input_size)
-    taken += layer.rows * integers_width(layer, layer.state_size)
+    taken += (layer.rows + 1) * integers_width(layer, layer.state_size)
     taken += (inputs + layer.rows) * <ptrdiff_t>sizeof(float)
     return (taken + LSTM_CACHE_LINE - 1) // LSTM_CACHE_LINE * LSTM_CACHE_LINE // size
 
@@ -126,7 +129,7 @@ cdef inline void bind_scratch(Pass *layer, char *memory) noexcept nogil:
             layer.block_time * layer.rows * integers_width(layer, layer.input_size)
         )
         layer.integer_scales = <float *>(
-            layer.hidden_integers + layer.rows * integers_width(layer, layer.state_size)
+            layer.hidden_integers + (layer.rows + 1) * integers_width(layer, layer.state_size)
         )
         layer.hidden_integer_scales = layer.integer_scales + layer.block_time * layer.rows
         layer.sums += int8_elements(layer)

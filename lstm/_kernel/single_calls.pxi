@@ -1,6 +1,6 @@
 # The micro-kernels one by one, for tests: a part of kernel.pyx.
 
-from .single_int8 cimport int8_tile_typed, quantize_typed
+from .single_int8 cimport int8_row_typed, int8_tile_typed, quantize_typed
 from .single_tiles cimport check_row, check_tile, map_arrays, row_limits_of, run_single_row, run_tile
 
 
@@ -79,4 +79,24 @@ def int8_tile(arrays, sums, isa, name):
     integers, input_scales, weights, scales, offsets, start = arrays
     int8_tile_typed(
         int8_set(isa_index(isa), name), integers, input_scales, weights, scales, offsets, start, sums
+    )
+
+
+def has_int8_row(isa, name):
+    """Whether one of `int8_sets` runs all steps of a row by one call."""
+    return int8_set(isa_index(isa), name).row_steps is not NULL
+
+
+def int8_row_steps(arrays, states, output, ptrdiff_t depth, bint forward, isa, name):
+    """All steps of a row alone of the default equations, by one of `int8_sets`.
+
+    `arrays` are weights (P, K / 4, 4, L, 4), scales, offsets (P, 4, L) and start (T, P, 4, L), sums without
+    h. `states` are cell and hidden (P, L), before the steps and then after them, and room for 2 P L integers.
+    output (T, depth) is overwritten with every h, or None.
+    """
+    weights, scales, offsets, start = arrays
+    cell, hidden, integers = states
+    int8_row_typed(
+        int8_set(isa_index(isa), name), weights, scales, offsets, start, cell, hidden, integers, output,
+        depth, forward,
     )

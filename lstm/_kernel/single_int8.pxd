@@ -10,6 +10,7 @@ from .micro_kernels cimport (
     lstm_fp_enter,
     lstm_fp_leave,
     lstm_int8_kernels,
+    lstm_int8_row,
     lstm_int8_tile,
 )
 
@@ -61,5 +62,43 @@ cdef inline int int8_tile_typed(
     with nogil:
         found = lstm_fp_enter()
         kernels.gates[rows][panels](&tile)
+        lstm_fp_leave(found)
+    return 0
+
+
+cdef inline int int8_row_typed(
+    const lstm_int8_kernels *kernels, object weights, object scales, object offsets, object start, object cell,
+    object hidden, object integers, object output, ptrdiff_t depth, bint forward,
+) except -1:
+    """weights (P, groups, 4, L, 4), start (T, P, 4, L), cell, hidden (P, L), output (T, depth): a row."""
+    cdef lstm_int8_row row
+    cdef ptrdiff_t lanes
+    cdef uint64_t found
+    if kernels.row_steps is NULL:
+        raise ValueError(f"{kernels.name.decode()} has no kernel of a row")
+    row.weights = <const int8_t *>numbers_of("weights", weights, cnp.NPY_BYTE, 5, False)
+    row.scales = <const float *>numbers_of("scales", scales, cnp.NPY_FLOAT, 3, False)
+    row.offsets = <const int32_t *>numbers_of("offsets", offsets, cnp.NPY_INT32, 3, False)
+    row.start = <const float *>numbers_of("start", start, cnp.NPY_FLOAT, 4, False)
+    row.cell = <float *>numbers_of("cell", cell, cnp.NPY_FLOAT, 2, True)
+    row.hidden = <float *>numbers_of("hidden", hidden, cnp.NPY_FLOAT, 2, True)
+    row.integers = <char *>numbers_of("integers", integers, cnp.NPY_UBYTE, 1, True)
+    row.output = NULL
+    if output is not None:
+        row.output = <float *>numbers_of("output", output, cnp.NPY_FLOAT, 2, True)
+    lanes = axis_of(start, 3)
+    row.steps, row.depth, row.panels = axis_of(start, 0), depth, axis_of(weights, 0)
+    row.groups = axis_of(weights, 1)
+    room = 2 * row.panels * lanes * kernels.integer_bytes
+    if axis_of(integers, 0) != room or (depth + lanes - 1) // lanes != row.panels:
+        raise ValueError(
+            f"integers has {axis_of(integers, 0)} bytes, but must have {room} of {row.panels} panels"
+        )
+    row.start_step_stride = row.panels * GATE_COUNT * lanes
+    row.output_step_stride = depth
+    row.forward = forward
+    with nogil:
+        found = lstm_fp_enter()
+        kernels.row_steps(&row)
         lstm_fp_leave(found)
     return 0

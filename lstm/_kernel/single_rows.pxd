@@ -1,5 +1,6 @@
 # cython: language_level=3, boundscheck=False, cdivision=True, initializedcheck=False, autotestdict=False
 # A row alone by the kernels that do all of its steps: csrc/row_kernels.h.
+from .int8_rows cimport is_int8_row, run_int8_row
 from .lengths cimport caller_row
 from .micro_kernels cimport GATE_COUNT, Pass, lstm_f32_pass
 from .row_kernels cimport lstm_f32_row, lstm_f64_row
@@ -10,7 +11,6 @@ cdef inline bint is_plain_row(Pass *layer) noexcept nogil:
     """Whether one row is at work, of the default equations without masks."""
     return (
         layer.batch == 1
-        and layer.int8 is NULL
         and (layer.variant is NULL or layer.record.gates is not NULL and layer.record.is_plain)
         and layer.recurrent is NULL
         and layer.projection_panels == 0
@@ -25,13 +25,16 @@ cdef inline bint is_row_net(Pass *layer) noexcept nogil:
     return (
         layer.panels <= layer.kernels.net_panels
         and layer.narrow is NULL
+        and layer.int8 is NULL
         and is_plain_row(layer)
         and (not is_stepwise(layer) or layer.input_size == 1 or layer.panels == 1)
     )
 
 
 cdef inline bint is_row_of_tiles(Pass *layer) noexcept nogil:
-    """Whether a row of more panels has several steps to do."""
+    """Whether a row of more panels, or of int8 weights, has several steps to do."""
+    if layer.int8 is not NULL:
+        return is_int8_row(layer) and is_plain_row(layer) and not is_stepwise(layer)
     if layer.narrow is not NULL and (layer.narrow.row_steps is NULL or layer.panels < 3):
         return False
     return layer.kernels.row_steps is not NULL and is_plain_row(layer) and not is_stepwise(layer)
@@ -46,6 +49,9 @@ cdef inline void run_row(Pass *layer, ptrdiff_t step, ptrdiff_t steps, bint *for
     cdef ptrdiff_t panel
     cdef lstm_f32_row f32
     cdef lstm_f64_row f64
+    if layer.int8 is not NULL:
+        run_int8_row(layer, step, steps, forward)
+        return
     if Pass is lstm_f32_pass:
         row = &f32
     else:
