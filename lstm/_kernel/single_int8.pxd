@@ -67,8 +67,8 @@ cdef inline int int8_tile_typed(
 
 
 cdef inline int int8_row_typed(
-    const lstm_int8_kernels *kernels, object weights, object scales, object offsets, object start, object cell,
-    object hidden, object integers, object output, ptrdiff_t depth, bint forward,
+    const lstm_int8_kernels *kernels, object weights, object scales, object offsets, object start,
+    object cell, object hidden, object integers, object output, ptrdiff_t depth, bint forward,
 ) except -1:
     """weights (P, groups, 4, L, 4), start (T, P, 4, L), cell, hidden (P, L), output (T, depth): a row."""
     cdef lstm_int8_row row
