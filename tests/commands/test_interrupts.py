@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +120,16 @@ def test_a_script_of_the_same_name_keeps_its_interrupts(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "raised\n", "")
 
 
+@pytest.fixture
+def signals_as_python_starts() -> Iterator[None]:
+    """Whatever the tests were started with: nohup ignores SIGHUP, a shell SIGINT in the background."""
+    found = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGTERM, signal.SIGHUP)}
+    found[signal.SIGINT] = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    for number, handler in found.items():
+        signal.signal(number, handler)
+
+
 class Sender:
     """Sends a signal where Python prints and drops what its handler raises."""
 
@@ -129,6 +140,7 @@ class Sender:
         signal.raise_signal(self.number)
 
 
+@pytest.mark.usefixtures("signals_as_python_starts")
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
 def test_a_dropped_exception_is_raised_again(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     number = getattr(signal, name)
@@ -142,6 +154,7 @@ def test_a_dropped_exception_is_raised_again(name: str, capsys: pytest.CaptureFi
     assert capsys.readouterr() == ("", "")
 
 
+@pytest.mark.usefixtures("signals_as_python_starts")
 def test_a_signal_where_another_is_sent_again_is_heard(monkeypatch: pytest.MonkeyPatch) -> None:
     start_new_thread = _thread.start_new_thread
     starts = []
