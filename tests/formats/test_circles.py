@@ -37,28 +37,21 @@ ENDINGS = {".npz": "numpy", ".safetensors": "safetensors", ".onnx": "onnx"}
 
 
 def in_circles(call: Callable[[], Any]) -> list[str]:
-    """The types of what a call leaves to the collector; that it may raise FormatError is not looked at.
-
-    Each time it is called, that is: figures of earlier tests were once found only after a first collection.
-    """
+    """The types of what a call leaves to the collector; that it may raise FormatError is not looked at."""
     with contextlib.suppress(FormatError):
         call()  # what is imported and cached once does not count
-    return min((left_by(call) for _ in range(3)), key=len)
-
-
-def left_by(call: Callable[[], Any]) -> list[str]:
-    """The types of what the collector finds after a call and did not find before it."""
     with no_collection():
-        gc.collect()
-        with contextlib.suppress(FormatError):
-            call()
+        gc.freeze()  # what a long run has made: it takes seconds to look through, and has garbage of its own
         gc.set_debug(gc.DEBUG_SAVEALL)
         try:
+            with contextlib.suppress(FormatError):
+                call()
             gc.collect()
             return [type(one).__name__ for one in gc.garbage]
         finally:
             gc.set_debug(0)
             gc.garbage.clear()
+            gc.unfreeze()
 
 
 def test_circles_are_seen() -> None:
