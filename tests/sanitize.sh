@@ -30,7 +30,7 @@ tar -C "$root" --exclude=./.git --exclude=./build --exclude=./dist --exclude='*.
 "$python" -m venv "$folder/venv"
 pip=("$folder/venv/bin/python" -m pip --disable-pip-version-check --quiet)
 "${pip[@]}" install 'setuptools>=77' 'Cython>=3.1' 'numpy>=2' 'pytest>=8' 'hypothesis>=6.100' \
-    'safetensors>=0.4' 'onnx>=1.16' 'h5py>=3.10' 'pytest-xdist>=3.6'  # of all formats, for damaged files
+    'safetensors>=0.4' 'onnx>=1.16' 'h5py>=3.10'  # of all formats, for damaged files
 # Tests that count memory or limit it skip where LSTM_SANITIZE is set.
 export LSTM_SANITIZE=address,undefined
 CFLAGS="-fno-omit-frame-pointer" "${pip[@]}" install --no-build-isolation --no-deps -e "$folder/source"
@@ -49,7 +49,7 @@ export ASAN_OPTIONS="detect_leaks=0:detect_stack_use_after_return=1:strict_strin
 export UBSAN_OPTIONS="print_stacktrace=1"
 status=0
 LD_PRELOAD="$($CC -print-file-name=libasan.so)" "$folder/venv/bin/pytest" -q -rs \
-    -p no:cacheprovider -p no:faulthandler --capture=sys -n 2 "${tests[@]}" || status=$?
+    -p no:cacheprovider -p no:faulthandler --capture=sys "${tests[@]}" || status=$?
 
 for report in "$folder"/report*; do
     if [ -e "$report" ]; then
