@@ -48,7 +48,7 @@ class Masks(NamedTuple):
 def rates(architecture: Architecture, dropout: Any, input_dropout: Any, recurrent_dropout: Any) -> Rates:
     """The rates of a call; TypeError or ValueError for what is none, or could drop nothing."""
     given = Rates(dropout, input_dropout, recurrent_dropout)
-    if given == NONE and {type(rate) for rate in given} == {float}:
+    if {type(rate) for rate in given} == {float} and given == NONE:
         return NONE  # the everyday call
     checked = Rates(
         _rate("dropout", dropout),

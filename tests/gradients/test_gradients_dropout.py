@@ -214,6 +214,7 @@ def test_seeds_and_tapes_written_over() -> None:
         (np.nan, ValueError, "is nan, but must be finite"),
         ("half", TypeError, "is 'half', but must be a number"),
         (True, TypeError, "is True, but must be a number"),
+        (np.zeros(2), TypeError, r"is array\(\[0\., 0\.\]\), but must be a number"),
     ],
 )
 def test_wrong_rates(name: str, value: Any, error: type[Exception], match: str) -> None:
