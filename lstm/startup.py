@@ -14,13 +14,14 @@ INTERRUPTED = 130  # as a shell reports SIGINT
 
 def is_command() -> bool:
     """Whether this process, which imports the package, runs the command: ``lstm`` or ``python -m lstm``."""
-    if not 0 < len(sys.argv) <= len(sys.orig_argv):
+    words = getattr(sys, "argv", None)  # which programs that embed Python may leave out
+    if not (isinstance(words, list) and 0 < len(words) <= len(sys.orig_argv)):
         return False
-    name = sys.orig_argv[-len(sys.argv)]
+    name = sys.orig_argv[-len(words)]
     # While Python looks for the module of -m, that is all that argv[0] says.
-    if sys.argv[0] == "-m":
+    if words[0] == "-m":
         return name in ("lstm", "-mlstm")
-    return sys.argv[0] == name and os.path.basename(name) in ("lstm", "lstm.exe")
+    return words[0] == name and os.path.basename(name) in ("lstm", "lstm.exe")
 
 
 def let_signals_end_command() -> None:
@@ -42,7 +43,7 @@ def let_signals_raise_in_scripts() -> None:
     """Once the package is imported: such a script may be another one. The command takes them again."""
     import _signal
 
-    if sys.argv and sys.argv[0] != "-m" and _signal.getsignal(_signal.SIGINT) is end_process:
+    if _signal.getsignal(_signal.SIGINT) is end_process and sys.argv[0] != "-m":
         _signal.signal(_signal.SIGINT, _signal.default_int_handler)
 
 

@@ -173,6 +173,13 @@ def test_importing_takes_numpy_alone() -> None:
     assert (done.stdout, done.stderr) == ("[]\n", "")
 
 
+@pytest.mark.parametrize("change", ["del sys.argv", "sys.argv = None", "sys.argv = []"])
+def test_importing_needs_no_command_line(change: str) -> None:
+    """Programs that embed Python may have none."""
+    done = run_python(f"import sys; {change}; import lstm; print(lstm.LSTM(3, 5).hidden_size)")
+    assert (done.stdout, done.stderr) == ("5\n", "")
+
+
 def test_the_public_names() -> None:
     classes = {"LSTM", "FormatError", "FormatWarning", "Gradients", "Stream", "Tape"}
     functions = {"check_gradients", "load", "release_memory", "show_config", "tensors"}
