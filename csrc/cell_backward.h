@@ -143,17 +143,17 @@ static LSTM_INLINE void NAME(add_squares)(VEC *squares, ptrdiff_t unit, VEC x) {
     *place = VEC_FMA(x, x, *place);
 }
 
-/* Sums (LANES,) of what is so many places apart, down to one vector. */
-static LSTM_INLINE VEC NAME(folded_squares)(VEC *squares) {
-    for (int width = NAME(SQUARE_VECTORS) / 2; width > 0; width /= 2) {
+/* The sum of so many vectors, a power of two, those that are half as far apart added first; it changes them. */
+static LSTM_INLINE VEC NAME(folded)(VEC *vectors, const int count) {
+    for (int width = count / 2; width > 0; width /= 2) {
         for (int k = 0; k < width; k++) {
-            squares[k] = VEC_ADD(squares[k], squares[k + width]);
+            vectors[k] = VEC_ADD(vectors[k], vectors[k + width]);
         }
     }
-    return squares[0];
+    return vectors[0];
 }
 
-/* The sum of all lanes, those that are half as far apart added first. */
+/* The sum of all lanes, in the order of `folded`. */
 static LSTM_INLINE REAL NAME(lane_sum)(VEC x) {
     REAL sums[LANES];
     VEC_STORE(sums, x);
@@ -179,12 +179,7 @@ static LSTM_INLINE void NAME(norms)(VEC *rows, ptrdiff_t count, REAL *norms) {
             rows[r] = VEC_ZERO();
         }
         VEC_TRANSPOSE(rows);
-        for (int width = LANES / 2; width > 0; width /= 2) {
-            for (int k = 0; k < width; k++) {
-                rows[k] = VEC_ADD(rows[k], rows[k + width]);
-            }
-        }
-        VEC_STORE(norms, rows[0]);
+        VEC_STORE(norms, NAME(folded)(rows, LANES));
         for (int k = 0; k < LANES; k++) {
             norms[k] = NAME(root)(norms[k]);
         }
@@ -218,7 +213,7 @@ static LSTM_INLINE void NAME(prefetch_record)(const REAL *gates, const REAL *squ
     VEC_PREFETCH((const char *)(cells + steps * LANES));
 }
 
-/* One row; hidden_squares and cell_squares are the folded squares of dh and dC. */
+/* One row; hidden_squares, if its norm is asked for, and cell_squares are the folded squares of dh and dC. */
 static LSTM_INLINE void NAME(backward_row)(const CELL_GRADIENT *step, ptrdiff_t r, VEC *hidden_squares,
                                            VEC *cell_squares) {
     const RECORD *const record = &step->record;
@@ -274,11 +269,13 @@ static LSTM_INLINE void NAME(backward_row)(const CELL_GRADIENT *step, ptrdiff_t 
         if (step->projects) {
             VEC_STORE(squashed, VEC_MUL(c.o, c.squashed));
         }
-        NAME(add_squares)(of_hidden, unit, NAME(first_units)(c.d_hidden, units));
+        if (step->hidden_norms != NULL) {
+            NAME(add_squares)(of_hidden, unit, NAME(first_units)(c.d_hidden, units));
+        }
         NAME(add_squares)(of_cell, unit, NAME(first_units)(c.d_total, units));
     }
-    *hidden_squares = NAME(folded_squares)(of_hidden);
-    *cell_squares = NAME(folded_squares)(of_cell);
+    *hidden_squares = NAME(folded)(of_hidden, NAME(SQUARE_VECTORS));
+    *cell_squares = NAME(folded)(of_cell, NAME(SQUARE_VECTORS));
 }
 
 /* norms (caller's rows,) of `count` rows from `row` on, from their folded squares (LANES,); NULL takes none. */
@@ -339,7 +336,7 @@ static REAL LSTM_MAP(DTYPE, add_norm, ISA)(REAL *x, const REAL *y, ptrdiff_t n) 
         }
         NAME(add_squares)(squares, k, sum);
     }
-    return NAME(root)(NAME(lane_sum)(NAME(folded_squares)(squares)));
+    return NAME(root)(NAME(lane_sum)(NAME(folded)(squares, NAME(SQUARE_VECTORS))));
 }
 
 /* dp_i += dz_i C_before, dp_f += dz_f C_before, dp_o += dz_o C_after, steps ascending in time, in blocks. */

@@ -193,12 +193,10 @@ static LSTM_INLINE void NAME(update_variant)(const TILE_ARGUMENTS *tile, int row
         NAME(store_trace)(tile, 1, r, p, f);
         NAME(store_trace)(tile, 2, r, p, g);
         NAME(store_trace)(tile, 4, r, p, after);
-        if (record->gates != NULL) {
-            NAME(record_gate)(record, GATE_I, r, p, i);
-            NAME(record_gate)(record, GATE_F, r, p, f);
-            NAME(record_gate)(record, GATE_G, r, p, g);
-            VEC_STORE(record->cells + NAME(record_cells_offset)(record, r, p), after);
-        }
+        NAME(record_gate)(record, GATE_I, r, p, i);
+        NAME(record_gate)(record, GATE_F, r, p, f);
+        NAME(record_gate)(record, GATE_G, r, p, g);
+        NAME(record_cell)(record, r, p, after);
     }
     for (int v = 0; v < rows * panels; v++) {
         const int r = v / panels;
