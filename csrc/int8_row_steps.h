@@ -60,21 +60,6 @@ static LSTM_INLINE void INT8_NAME(add_groups)(INT8_NAME(products_left) * product
     }
 }
 
-/* At a place between the stages of an update: `products` is NULL where there are none to add. */
-static LSTM_INLINE void INT8_NAME(first_place)(INT8_NAME(products_left) * products, const int panels,
-                                               INT *sums) {
-    if (products != NULL) {
-        INT8_NAME(add_groups)(products, panels, products->first, sums);
-    }
-}
-
-static LSTM_INLINE void INT8_NAME(second_place)(INT8_NAME(products_left) * products, const int panels,
-                                                INT *sums) {
-    if (products != NULL) {
-        INT8_NAME(add_groups)(products, panels, products->second, sums);
-    }
-}
-
 /* C of panel p of a tile, and the activation of o in the place of its sum. */
 static LSTM_INLINE void INT8_NAME(update_cell)(const lstm_int8_row *row, INT8_NAME(update) * update,
                                                ptrdiff_t p) {
@@ -96,24 +81,24 @@ static LSTM_INLINE void INT8_NAME(update_cell_between)(const lstm_int8_row *row,
     stage_f32 i, f, g, o;
     sigmoid_range_f32(&i, VEC_LOAD(gates + GATE_I * LANES));
     tanh_range_f32(&g, VEC_LOAD(gates + GATE_G * LANES));
-    INT8_NAME(first_place)(products, panels, sums);
+    INT8_NAME(add_groups)(products, panels, products->first, sums);
     sigmoid_tail_f32(&i);
     tanh_denominator_f32(&g);
-    INT8_NAME(second_place)(products, panels, sums);
+    INT8_NAME(add_groups)(products, panels, products->second, sums);
     const VEC ig = VEC_MUL(sigmoid_quotient_f32(&i), tanh_quotient_f32(&g));
-    INT8_NAME(first_place)(products, panels, sums);
+    INT8_NAME(add_groups)(products, panels, products->first, sums);
     sigmoid_range_f32(&f, VEC_LOAD(gates + GATE_F * LANES));
     sigmoid_range_f32(&o, VEC_LOAD(gates + GATE_O * LANES));
-    INT8_NAME(second_place)(products, panels, sums);
+    INT8_NAME(add_groups)(products, panels, products->second, sums);
     sigmoid_tail_f32(&f);
     sigmoid_tail_f32(&o);
-    INT8_NAME(first_place)(products, panels, sums);
+    INT8_NAME(add_groups)(products, panels, products->first, sums);
     VEC_STORE(cell, VEC_FMA(sigmoid_quotient_f32(&f), VEC_LOAD(cell), ig));
     VEC_STORE(gates + GATE_O * LANES, sigmoid_quotient_f32(&o));
-    INT8_NAME(second_place)(products, panels, sums);
+    INT8_NAME(add_groups)(products, panels, products->second, sums);
 }
 
-/* h of panel p of a tile, as integers too, and whether any of it is NaN; likewise with products between. */
+/* h of panel p of a tile, as integers too, and whether any of it is NaN; `products` between, unless NULL. */
 static LSTM_INLINE int INT8_NAME(update_hidden)(const lstm_int8_row *row, INT8_NAME(update) * update,
                                                 ptrdiff_t p, INT8_NAME(products_left) * products,
                                                 const int panels, INT *sums) {
@@ -122,9 +107,13 @@ static LSTM_INLINE int INT8_NAME(update_hidden)(const lstm_int8_row *row, INT8_N
     stage_f32 c;
     tanh_range_f32(&c, VEC_LOAD(row->cell + unit));
     tanh_denominator_f32(&c);
-    INT8_NAME(first_place)(products, panels, sums);
+    if (products != NULL) {
+        INT8_NAME(add_groups)(products, panels, products->first, sums);
+    }
     const VEC hidden = VEC_MUL(o, tanh_quotient_f32(&c));
-    INT8_NAME(second_place)(products, panels, sums);
+    if (products != NULL) {
+        INT8_NAME(add_groups)(products, panels, products->second, sums);
+    }
     STORE_INTEGERS(update->integers + unit * INTEGER_BYTES, VEC_MUL(hidden, VEC_SET1(127)));
     VEC_STORE(row->hidden + unit, hidden);
     if (update->output != NULL) {
