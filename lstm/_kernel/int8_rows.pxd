@@ -3,7 +3,7 @@
 from libc.stdint cimport int8_t
 from libc.string cimport memcpy
 
-from .lengths cimport caller_row
+from .lengths cimport output_place
 from .micro_kernels cimport GATE_COUNT, LSTM_INT8_GROUP, Pass, lstm_f32_pass, lstm_int8_row
 
 
@@ -30,11 +30,7 @@ cdef inline void run_int8_row(Pass *layer, ptrdiff_t step, ptrdiff_t steps, bint
         row.output = NULL
         row.output_step_stride = layer.output_time_stride
         if layer.output is not NULL:
-            row.output = (
-                layer.output
-                + caller_row(layer, 0) * layer.output_batch_stride
-                + step * layer.output_time_stride
-            )
+            row.output = layer.output + output_place(layer, 0, step)
         row.forward = forward[0]
         layer.int8.row_steps(&row)
         if steps % 2 == 1:

@@ -10,6 +10,11 @@ cdef inline ptrdiff_t caller_row(Pass *layer, ptrdiff_t row) noexcept nogil:
     return row if layer.order is NULL else layer.order[row]
 
 
+cdef inline ptrdiff_t output_place(Pass *layer, ptrdiff_t row, ptrdiff_t step) noexcept nogil:
+    """Where a row of this pass has its output of a step."""
+    return caller_row(layer, row) * layer.output_batch_stride + step * layer.output_time_stride
+
+
 cdef inline ptrdiff_t ordered_length(Pass *layer, ptrdiff_t row) noexcept nogil:
     """Steps of a row of this pass."""
     return layer.lengths[layer.order[row]]

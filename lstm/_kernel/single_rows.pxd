@@ -1,7 +1,7 @@
 # cython: language_level=3, boundscheck=False, cdivision=True, initializedcheck=False, autotestdict=False
 # A row alone by the kernels that do all of its steps: csrc/row_kernels.h.
 from .int8_rows cimport is_int8_row, run_int8_row
-from .lengths cimport caller_row
+from .lengths cimport output_place
 from .micro_kernels cimport GATE_COUNT, Pass, lstm_f32_pass
 from .row_kernels cimport lstm_f32_row, lstm_f64_row
 from .tiles cimport input_products, is_stepwise, point_at_record
@@ -68,17 +68,12 @@ cdef inline void run_row(Pass *layer, ptrdiff_t step, ptrdiff_t steps, bint *for
     row.hidden = layer.hidden
     row.hidden_next = layer.hidden_next
     row.forward = forward[0]
-    row.record = layer.record
     if layer.record.gates is not NULL:
         point_at_record(layer, step, 0, 0)
-        row.record = layer.tile.record
+    row.record = layer.tile.record
     row.output = NULL
     if layer.output is not NULL:
-        row.output = (
-            layer.output
-            + caller_row(layer, 0) * layer.output_batch_stride
-            + step * layer.output_time_stride
-        )
+        row.output = layer.output + output_place(layer, 0, step)
         row.output_step_stride = layer.output_time_stride
     if not is_row_net(layer):
         kernel = layer.kernels.row_steps

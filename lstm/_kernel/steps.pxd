@@ -2,7 +2,7 @@
 # Time: the steps of one pass, in blocks whose x half is done in one product.
 from libc.math cimport NAN
 
-from .lengths cimport caller_row, choose_rows, clear_padding, gather_input
+from .lengths cimport caller_row, choose_rows, clear_padding, gather_input, output_place
 from .micro_kernels cimport Pass
 from .signals cimport hear_signals
 from .single_rows cimport is_row_net, is_row_of_tiles, run_row
@@ -21,11 +21,7 @@ cdef inline void store_outputs(Pass *layer, ptrdiff_t step) noexcept nogil:
     """output[:, step] (B, O) = hidden_next, where the tiles have not written it themselves."""
     cdef ptrdiff_t row, feature
     for row in range(layer.batch):
-        output = (
-            layer.output
-            + caller_row(layer, row) * layer.output_batch_stride
-            + step * layer.output_time_stride
-        )
+        output = layer.output + output_place(layer, row, step)
         hidden = layer.hidden_next + row * layer.state_width
         for feature in range(layer.state_size):
             h = hidden[feature]
