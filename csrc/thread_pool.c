@@ -4,6 +4,7 @@
 #endif
 #include "thread_pool.h"
 #include "lstm_kernels.h" /* refuses -ffast-math, as for all of the kernel */
+#include "placement.h"
 #include "system.h"
 
 #include <stdlib.h>
@@ -22,15 +23,14 @@
 #endif
 
 enum {
-    /* Nanoseconds of spinning before a thread sleeps.  Falling asleep and being woken takes about as long. */
-    SPIN = 10 * 1000,
-    PAUSES = 8,        /* between two looks at the clock */
+    AFTERWARDS = 8, /* a helper spins after a call, no longer than this part of it: the next one may follow */
+    PAUSES = 8,     /* between two looks at the clock */
     FIRST_PAUSES = 32, /* before the first one */
     SECOND = 1000 * 1000 * 1000,
     /* After a loss, as where other programs have the CPUs, calls run alone for so many times as long: all
      * losses together stay below one in so many. */
     LOSS_PAUSE = 32,
-    SPORADIC = 4 * 1000 * 1000, /* nanoseconds since the last call */
+    SPORADIC = 4 * 1000 * 1000, /* nanoseconds since the last call's end */
     MOST_PAUSE = 10,            /* seconds */
     KEPT_BYTES = 4 << 20        /* of memory between two teams */
 };
@@ -50,7 +50,8 @@ static struct {
     int is_taken;
     int64_t retry;       /* when to try again to start a thread, after that has failed */
     int64_t alone_until; /* when to have a team again, after a loss */
-    int64_t last_call;   /* that asked for the pool */
+    int64_t last_call;   /* end, if it is known, or begin of the last one that asked for the pool */
+    int is_end_missed;   /* of a call that was sent away */
     lstm_member_work work;
     void *job;
     void *memory;
@@ -263,7 +264,7 @@ static void sleep_at(lstm_signpost *post, uint32_t seen, int64_t nanoseconds) {
     __atomic_fetch_sub(&post->asleep, 1, __ATOMIC_SEQ_CST);
 }
 
-void lstm_signpost_wait(lstm_signpost *post, uint32_t seen, int64_t nanoseconds) {
+void lstm_signpost_wait(lstm_signpost *post, uint32_t seen, int64_t nanoseconds, int64_t spin) {
     for (int pause = 0; pause < FIRST_PAUSES; pause++) {
         if (lstm_signpost_read(post) != seen) {
             return;
@@ -274,7 +275,7 @@ void lstm_signpost_wait(lstm_signpost *post, uint32_t seen, int64_t nanoseconds)
     int64_t waited = 0;
     __atomic_fetch_add(&post->waiting, 1, __ATOMIC_RELAXED);
     while (lstm_signpost_read(post) == seen && (nanoseconds < 0 || waited < nanoseconds)) {
-        if (waited < SPIN) {
+        if (waited < spin) {
             for (int pause = 0; pause < PAUSES && lstm_signpost_read(post) == seen; pause++) {
                 rest();
             }
@@ -295,18 +296,28 @@ long lstm_pool_generation(void) { return pool.generation; }
 static void *be_helper(void *number) {
     const int member = (int)(intptr_t)number;
     lstm_signpost *state = &pool.helpers[member].state;
+    int64_t took = 0;
+    lstm_placement_start(member);
 #ifdef __linux__
     prctl(PR_SET_NAME, "lstm"); /* for top, ps and debuggers */
 #endif
     for (;;) {
+        lstm_signpost_wait(state, IDLE, took / AFTERWARDS < LSTM_SPIN ? took / AFTERWARDS : LSTM_SPIN,
+                           LSTM_SPIN);
         while (lstm_signpost_read(state) == IDLE) {
             sleep_at(state, IDLE, -1);
+            lstm_placement_settle(member);
         }
+        lstm_placement_settle(member);
         uint32_t called = CALLED;
         if (__atomic_compare_exchange_n(&state->value, &called, RUNNING, 0, __ATOMIC_SEQ_CST,
                                         __ATOMIC_SEQ_CST)) {
-            pool.work(pool.job, member);
+            const int64_t start = lstm_nanoseconds();
+            if (lstm_placement_in_call()) {
+                pool.work(pool.job, member);
+            }
             lstm_signpost_set(state, IDLE);
+            took = lstm_nanoseconds() - start;
         }
     }
     return NULL;
@@ -357,9 +368,18 @@ int lstm_team_enter(int wanted, int is_long) {
         members += pool.started < wanted - 1 ? pool.started : wanted - 1;
     }
     if (members == 1) {
+        __atomic_store_n(&pool.is_end_missed, 1, __ATOMIC_RELAXED);
         give_pool_back();
     }
     return members;
+}
+
+void lstm_team_missed(void) {
+    if (__atomic_load_n(&pool.is_end_missed, __ATOMIC_RELAXED) && take_pool()) {
+        __atomic_store_n(&pool.is_end_missed, 0, __ATOMIC_RELAXED);
+        pool.last_call = lstm_nanoseconds();
+        give_pool_back();
+    }
 }
 
 void *lstm_team_memory(size_t bytes) {
@@ -375,6 +395,7 @@ void lstm_team_call(lstm_member_work work, void *job, int members) {
     pool.work = work;
     pool.job = job;
     pool.called = members - 1;
+    lstm_placement_before_call(members);
     for (int member = 1; member < members; member++) {
         lstm_signpost_set(&pool.helpers[member].state, CALLED);
     }
@@ -388,17 +409,21 @@ void lstm_team_dismiss(void) {
     }
     for (int member = 1; member <= pool.called; member++) {
         while (lstm_signpost_read(&pool.helpers[member].state) == RUNNING) {
-            lstm_signpost_wait(&pool.helpers[member].state, RUNNING, -1);
+            lstm_signpost_wait(&pool.helpers[member].state, RUNNING, -1, LSTM_SPIN);
         }
+        lstm_placement_widen(member); /* who has not begun may sleep on */
     }
     pool.called = 0;
 }
 
 void lstm_team_leave(int64_t loss) {
     const int64_t longest = (int64_t)MOST_PAUSE * SECOND;
+    pool.last_call = lstm_nanoseconds();
+    __atomic_store_n(&pool.is_end_missed, 0, __ATOMIC_RELAXED);
     pool.alone_until = 0;
+    lstm_placement_after_call(loss);
     if (loss > 0) {
-        pool.alone_until = lstm_nanoseconds() + (loss < longest / LOSS_PAUSE ? loss * LOSS_PAUSE : longest);
+        pool.alone_until = pool.last_call + (loss < longest / LOSS_PAUSE ? loss * LOSS_PAUSE : longest);
     }
     if (pool.memory_bytes > KEPT_BYTES) {
         free_memory();
@@ -411,6 +436,7 @@ void lstm_team_leave(int64_t loss) {
 static void forget(void) {
     const long generation = pool.generation + 1;
     memset(&pool, 0, sizeof pool);
+    lstm_placement_forget();
     pool.generation = generation;
     forget_sleepers();
 }
@@ -423,6 +449,7 @@ int lstm_team_enter(int wanted, int is_long) {
     (void)wanted, (void)is_long;
     return 1;
 }
+void lstm_team_missed(void) {}
 void *lstm_team_memory(size_t bytes) {
     (void)bytes;
     return NULL;

@@ -128,7 +128,7 @@ static void look_for_parts(lstm_tracks *all, int member) {
                 return;
             }
         } else if (number == NONE_READY) {
-            lstm_signpost_wait(&all->progress, seen, -1);
+            lstm_signpost_wait(&all->progress, seen, -1, LSTM_SPIN);
         }
     } while (number != NONE_FREE); /* else every track that is not done has a member */
 }
@@ -154,7 +154,7 @@ static void be_caller(lstm_tracks *all) {
         }
         const int64_t left = all->patience - (lstm_nanoseconds() - heard);
         if (left > 0) {
-            lstm_signpost_wait(&all->progress, seen, left);
+            lstm_signpost_wait(&all->progress, seen, left, LSTM_SPIN);
             continue;
         }
         if (all->while_waiting(all->job) < 0 || lacks_member(all, -1)) {

@@ -18,6 +18,7 @@ cdef extern from "thread_pool.h" nogil:
     int64_t lstm_nanoseconds()
     long lstm_pool_generation()
     int lstm_team_enter(int wanted, int is_long)
+    void lstm_team_missed()
     void lstm_team_call(void (*work)(void *job, int member) noexcept nogil, void *job, int members)
     void lstm_team_dismiss()
     void *lstm_team_memory(size_t bytes)

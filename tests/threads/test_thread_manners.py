@@ -144,6 +144,47 @@ for blocked, affinity in found:
 """)
 
 
+@needs_proc
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two CPUs")
+def test_helpers_that_are_moved_to_another_cpu_keep_the_affinity() -> None:
+    """Where the scheduler has them begin on the CPU of their caller, as is forced here at first."""
+    run_python("""
+cpus = os.sched_getaffinity(0)
+os.sched_setaffinity(0, {min(cpus)})
+net.forward_sequence(X)
+tasks = helpers(3)
+net.forward_sequence(X)
+for task in tasks:
+    assert os.sched_getaffinity(task) == {min(cpus)}
+for task in [0, *tasks]:
+    os.sched_setaffinity(task, cpus)
+for _ in range(50):
+    assert np.array_equal(net.forward_sequence(X), expected)
+time.sleep(0.1)  # who was called late has its affinity again once it is awake
+for task in tasks:
+    assert os.sched_getaffinity(task) == cpus
+""")
+
+
+@needs_proc
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two CPUs")
+def test_calls_of_many_milliseconds_are_shared_however_little_work_they_are() -> None:
+    """A pause is counted from the end of a call, not from its begin: plain C needs long for little."""
+    run_python("""
+_kernel.share_grains(1 << 20, False)
+lstm.set_num_threads(2)
+slow = LSTM.from_core(LSTM(64, 128, rng=0).core.on_isa("generic"))
+X = np.zeros((32, 34, 64))  # 30 grains
+for _ in range(100):
+    slow.forward_sequence(X)
+    for task in named():
+        with open(f"/proc/self/task/{task}/schedstat") as file:
+            if int(file.read().split()[0]) > 10_000_000:  # nanoseconds of CPU time
+                sys.exit()
+raise AssertionError("no helper has worked")
+""")
+
+
 # ---- ends
 
 
