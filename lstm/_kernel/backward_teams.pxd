@@ -34,6 +34,7 @@ from .thread_pool cimport (
     lstm_team_enter,
     lstm_team_leave,
     lstm_team_memory,
+    lstm_team_missed,
     lstm_track,
     lstm_tracks,
 )
@@ -383,4 +384,5 @@ cdef inline int run_backward_calls(const BackwardTask *tasks, int count) except 
     if run_backward_team(tasks, count) == 0:
         for k in range(count):
             run_backward_alone(tasks[k].weights, &tasks[k].call)
+        lstm_team_missed()
     return 0

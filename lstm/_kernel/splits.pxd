@@ -12,14 +12,19 @@ cdef enum:
     CELL_WORK = 32
     # Grains of work in a part of a track that no other one follows.
     PART_GRAINS = 16
-    # Steps of a part that the layer above waits for; the last layer begins after one part of each below.
-    LINK_STEPS = 8
+    # Steps of a part that the layer above waits for: so many parts of the call, within limits. The last layer
+    # begins after one part of each below, and every part reads all input weights.
+    LINK_PARTS = 10
+    LEAST_LINK_STEPS = 8
+    MOST_LINK_STEPS = 32
     # Such parts in a grain, if steps are short; and of a layer, at least.
     GRAIN_LINKS = 4
     LEAST_PARTS = 4
     MOST_PARTS = 1 << 20
     # Grains of a call that is split also if it comes after a pause.
     LONG_GRAINS = 32
+    # The same of one row: it is bound by reading its weights, and a multiply-add takes twice as long.
+    LONG_ROW_GRAINS = 12
     # Rows that share the weights of a tile: fewer are not parted.
     GROUP_ROWS = 4
 
@@ -80,9 +85,9 @@ cdef inline int64_t add_work(int64_t work, int64_t row, ptrdiff_t rows) noexcept
     return most if row > (most - work) // max(1, rows) else work + row * rows
 
 
-cdef inline bint is_long_work(int64_t step_work, ptrdiff_t time) noexcept nogil:
-    """Whether so many steps are worth threads even if what they need is in no cache."""
-    return time >= LONG_GRAINS * lstm_pool_grain() // max(1, step_work)
+cdef inline bint is_long_work(int64_t step_work, ptrdiff_t time, int grains) noexcept nogil:
+    """Whether so many steps are so many grains: worth threads even if what they need is in no cache."""
+    return time >= grains * lstm_pool_grain() // max(1, step_work)
 
 
 cdef inline ptrdiff_t row_steps(const Extent *extent) noexcept nogil:
@@ -123,12 +128,13 @@ cdef inline Split split_of(
     members = worthy_members(step_work, time, members)
     if members < 2:
         return split
-    split.is_long = is_long_work(step_work, time)
+    split.is_long = is_long_work(step_work, time, LONG_GRAINS)
     split.groups = members if is_chain else (members + count - 1) // count
     split.groups = max(1, min(split.groups, batch // GROUP_ROWS))
     track_work = max(1, step_work // (count * split.groups))
     if is_chain and split.groups < members:
-        steps = max(LINK_STEPS, grain // GRAIN_LINKS // track_work)
+        steps = max(LEAST_LINK_STEPS, min(MOST_LINK_STEPS, time // LINK_PARTS))
+        steps = max(steps, grain // GRAIN_LINKS // track_work)
     else:
         steps = max(1, grain * PART_GRAINS // track_work)
     split.parts = max(1, min(time // steps, MOST_PARTS))

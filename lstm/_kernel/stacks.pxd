@@ -36,7 +36,7 @@ from .layer_weights cimport LayerWeights
 from .micro_kernels cimport LSTM_CACHE_LINE
 from .splits cimport Task, add_work, row_work, split_of
 from .teams cimport run_call, run_team
-from .thread_pool cimport lstm_get_num_threads
+from .thread_pool cimport lstm_get_num_threads, lstm_team_missed
 
 cdef enum:
     MOST_LAYERS = 16
@@ -166,6 +166,7 @@ cdef inline int run_stack(const Stack *stack, Call *whole) except -1:
             run_alone(stack.weights[layer], &call, memory + buffers)
     finally:
         lstm_scratch_give(memory)
+    lstm_team_missed()
     return 0
 
 

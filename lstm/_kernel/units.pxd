@@ -43,14 +43,18 @@ from .thread_pool cimport (
 )
 
 cdef enum:
-    # Steps of the first block of a team, which wakes a helper. A block that one member does while no helper
-    # has come, to see how long a step takes, has no more of them than are half a grain.
+    # Steps of the first block of a team, which wakes a helper. The first block that one member does while no
+    # helper has come, to see how long a step takes, has no more of them than are half a grain; each further
+    # one has twice as many, since every block reads all input weights. A call has four first ones at least.
     FIRST_STEPS = 8
     GRAIN_BLOCKS = 2
+    LEAST_BLOCKS = 4
     # What waking a helper may cost the first block of a team: this many times the time of one member alone.
     WAKING = 2
-    # Such blocks in a call, at least.
-    LEAST_BLOCKS = 4
+    # Blocks in which a team may be slower than that before one member goes on alone: the caches of a helper
+    # are cold, or it moves to another CPU. If more nanoseconds are lost another program has its CPU.
+    MOST_SLOW = 3
+    MOST_LOST = 1000 * 1000
     # Steps of each member's share in a grain, at most: a meeting takes up to a microsecond.
     GRAIN_MEETINGS = 32
 
@@ -142,18 +146,19 @@ cdef inline void run_block(
 cdef inline int lead_typed(Pass *own, Pass *whole, UnitTeam *team, int64_t *loss) noexcept nogil:
     """All steps by the calling thread and who has joined; -1, with an exception set, if a handler raised.
 
-    `loss`: by how many nanoseconds it would have been faster alone, by the time of the steps it has done so.
+    `loss`: by how many nanoseconds it would have been faster alone in the blocks of several members, by the
+    time of the steps it has done so.
     """
     cdef ptrdiff_t step = 0
     cdef ptrdiff_t end, all_steps = whole.time
     cdef ptrdiff_t first = min(own.block_time, steps_alone(team.weights))
-    cdef bint is_team = False  # a block of several members has been done
+    cdef bint is_team = False  # the last block of several members was quick
+    cdef int slow = 0  # such blocks that were not
     cdef int members = 1
     cdef int status = 0
     cdef bint is_alone = False
     cdef long generation = lstm_pool_generation()
-    cdef int64_t start = lstm_nanoseconds()
-    cdef int64_t begun, took
+    cdef int64_t begun, took, lost
     cdef int64_t alone = 0  # nanoseconds a step
     own.slice.mode = lstm_fp_enter()
     load_states(whole)
@@ -164,6 +169,7 @@ cdef inline int lead_typed(Pass *own, Pass *whole, UnitTeam *team, int64_t *loss
             end = min(step + min(own.block_time, FIRST_STEPS), all_steps)
         else:
             end = min(step + first, all_steps)
+            first = min(2 * first, own.block_time)
         members = lstm_lockstep_open(
             &team.shared, <unsigned int>step, <unsigned int>end, is_alone or alone == 0
         )
@@ -173,14 +179,16 @@ cdef inline int lead_typed(Pass *own, Pass *whole, UnitTeam *team, int64_t *loss
         if members == 1:
             alone = took if alone == 0 else min(alone, took)
         else:
-            is_alone = took > (alone if is_team else WAKING * alone)  # another program has a CPU of the team
-            is_team = True
+            lost = (took - alone) * (end - step)
+            loss[0] += lost
+            is_team = took <= (alone if is_team else WAKING * alone)
+            slow += not is_team
+            is_alone = slow == MOST_SLOW or lost > MOST_LOST
         status = hear_signals(&own.slice, (end - step) * own.hidden_size * (own.input_size + own.state_size))
         if lstm_pool_generation() != generation:
             is_alone = True  # a handler has forked, and this is the child
         step = end
     lstm_lockstep_close(&team.shared)
-    loss[0] = lstm_nanoseconds() - start - alone * step
     whole.hidden = own.hidden
     if status == 0:
         store_states(whole)

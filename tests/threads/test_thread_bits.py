@@ -75,6 +75,30 @@ def test_the_units_of_one_row(name: str, dtype: Any, isa: str) -> None:
                     assert_same_bits(found, wanted, f"{hidden_size} units, {count} threads")
 
 
+@pytest.mark.parametrize("is_wish", [False, True])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_layers_of_one_row(dtype: Any, is_wish: bool) -> None:
+    """Layers follow one another or, if the user has set the number, take turns and share their units."""
+    net = LSTM(5, 70, num_layers=3, dtype=dtype, init="pytorch", rng=0)
+    rng = np.random.default_rng(1)
+    for time in (40, 333, 700):
+        X = rng.standard_normal((time, 5)).astype(dtype)
+        h, C = (rng.standard_normal((3, 70)).astype(dtype) for _ in range(2))
+        with threads(1):
+            expected, states = net.forward_sequence(X, h, C, return_state=True)
+        for count in COUNTS:
+            found = _kernel.choose_threads(count, is_wish)
+            try:
+                Y, (h_n, C_n) = net.forward_sequence(X, h, C, return_state=True)
+                stream = net.stream()
+                stream.state = h, C
+                run = stream.run(X)
+            finally:
+                _kernel.choose_threads(*found)
+            for one, wanted in ((Y, expected), (h_n, states[0]), (C_n, states[1]), (run, expected)):
+                assert_same_bits(one, wanted, f"{time} steps, {count} threads")
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("arguments", [{"num_layers": 2}, {"bidirectional": True}])
 def test_wide_inputs(arguments: dict[str, Any], dtype: Any) -> None:
