@@ -56,7 +56,7 @@ static int keep_off(pid_t thread, const cpu_set_t *found, int cpu) {
     if (cpu < 0 || cpu >= CPU_SETSIZE) {
         return 0;
     }
-    CPU_CLR(cpu, &others);
+    CPU_CLR((size_t)cpu, &others);
     return CPU_COUNT(&others) > 0 && sched_setaffinity(thread, sizeof others, &others) == 0;
 }
 
