@@ -79,6 +79,8 @@ def test_ctrl_c_from_outside(tmp_path: Path) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # Which the background of a shell ignores.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 60
     while not path.exists() and child.poll() is None and time.monotonic() < deadline:
