@@ -128,7 +128,7 @@ cdef inline Split split_of(
     members = worthy_members(step_work, time, members)
     if members < 2:
         return split
-    split.is_long = is_long_work(step_work, time, LONG_GRAINS)
+    split.is_long = is_long_work(step_work, time, LONG_ROW_GRAINS if batch == 1 else LONG_GRAINS)
     split.groups = members if is_chain else (members + count - 1) // count
     split.groups = max(1, min(split.groups, batch // GROUP_ROWS))
     track_work = max(1, step_work // (count * split.groups))
