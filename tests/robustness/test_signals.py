@@ -31,10 +31,11 @@ def one_thread() -> Iterator[None]:
 def many_steps(net: LSTM, *rows: int) -> np.ndarray:
     """X (..., T, I) that takes about a second of CPU time."""
     sample = np.zeros((*rows, 500, net.input_size), net.dtype)
-    net.forward_sequence(sample)
-    start = time.process_time()
-    net.forward_sequence(sample)
-    took = max(time.process_time() - start, 1e-4)
+    took = 1.0
+    for _ in range(6):  # the quickest of them was not interrupted
+        start = time.process_time()
+        net.forward_sequence(sample)
+        took = min(took, max(time.process_time() - start, 1e-4))
     return np.zeros((*rows, min(int(500 / took), 20_000_000 // net.input_size), net.input_size), net.dtype)
 
 
