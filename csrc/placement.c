@@ -70,8 +70,7 @@ void lstm_placement_of_caller(void) {
 
 void lstm_placement_before_call(int members) {
     const int left = __atomic_load_n(&places.calls_left, __ATOMIC_RELAXED);
-    const int cpu = sched_getcpu();
-    __atomic_store_n(&places.caller_cpu, cpu, __ATOMIC_RELAXED);
+    lstm_placement_of_caller();
     __atomic_store_n(&places.called, lstm_nanoseconds(), __ATOMIC_RELAXED);
     if (left == 0 || is_resting()) {
         return;
@@ -84,7 +83,7 @@ void lstm_placement_before_call(int members) {
             continue; /* it is awake and looks at it itself */
         }
         if (one->is_narrowed || sched_getaffinity(thread, sizeof one->home, &one->home) == 0) {
-            one->is_narrowed = keep_off(thread, &one->home, cpu) || one->is_narrowed;
+            one->is_narrowed = keep_off(thread, &one->home, places.caller_cpu) || one->is_narrowed;
         }
         give_back(one);
     }

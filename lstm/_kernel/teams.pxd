@@ -253,6 +253,7 @@ cdef inline int run_layers(const Task *tasks, int count, int members) except -1:
         if share_units(&tasks[k], members) == 0:
             call = tasks[k].call
             run_alone(tasks[k].weights, &call, NULL)
+            lstm_team_missed()
     return 1
 
 

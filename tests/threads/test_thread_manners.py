@@ -28,6 +28,10 @@ needs_compiler = pytest.mark.skipif(
     platform.libc_ver()[0] != "glibc" or COMPILER is None, reason="needs glibc and gcc or clang"
 )
 needs_proc = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs /proc")
+needs_two_cpus = pytest.mark.skipif(
+    not hasattr(os, "sched_getaffinity") or len(os.sched_getaffinity(0)) < 2,
+    reason="needs two CPUs, and Linux",
+)
 plain_memory = pytest.mark.skipif("LSTM_SANITIZE" in os.environ, reason="a sanitizer replaces malloc")
 
 
@@ -144,10 +148,19 @@ for blocked, affinity in found:
 """)
 
 
+def preloaded(folder: Path, source: str) -> str:
+    """A library made of this C source, to be loaded before all others."""
+    path, library = folder / "preloaded.c", folder / "preloaded.so"
+    path.write_text(source)
+    command = [str(COMPILER), "-O1", "-fno-builtin", "-shared", "-fPIC", "-o", str(library), str(path)]
+    subprocess.run([*command, "-ldl"], check=True)
+    return str(library)
+
+
 @needs_proc
-@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two CPUs")
-def test_helpers_that_are_moved_to_another_cpu_keep_the_affinity() -> None:
-    """Where the scheduler has them begin on the CPU of their caller, as is forced here at first."""
+@needs_two_cpus
+def test_helpers_keep_the_affinity_if_they_begin_on_the_cpu_of_their_caller() -> None:
+    """That is forced here at first."""
     run_python("""
 cpus = os.sched_getaffinity(0)
 os.sched_setaffinity(0, {min(cpus)})
@@ -160,25 +173,68 @@ for task in [0, *tasks]:
     os.sched_setaffinity(task, cpus)
 for _ in range(50):
     assert np.array_equal(net.forward_sequence(X), expected)
-time.sleep(0.1)  # who was called late has its affinity again once it is awake
-for task in tasks:
-    assert os.sched_getaffinity(task) == cpus
+    for task in tasks:
+        assert os.sched_getaffinity(task) == cpus
 """)
 
 
+ONE_CPU_FOR_ALL = r"""
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <sched.h>
+static int cpu, moves[2]; /* of a thread by itself, and by another one */
+void claim_cpu(int claimed) { cpu = claimed; }
+int count_moves(int by_another) { return moves[by_another]; }
+int sched_getcpu(void) { return cpu; }
+int sched_setaffinity(pid_t thread, size_t bytes, const cpu_set_t *cpus) {
+    int (*real)(pid_t, size_t, const cpu_set_t *) = dlsym(RTLD_NEXT, "sched_setaffinity");
+    if (!CPU_ISSET(cpu, cpus)) moves[thread != 0]++;
+    return real(thread, bytes, cpus);
+}
+"""
+
+
+@needs_compiler
+@needs_two_cpus
+def test_helpers_leave_the_cpu_of_their_caller(tmp_path: Path) -> None:
+    """Where they find themselves there they move, and later calls wake them elsewhere."""
+    run_python(
+        """
+import ctypes
+claims = ctypes.CDLL(os.environ["LD_PRELOAD"])
+cpus = os.sched_getaffinity(0)
+claims.claim_cpu(min(cpus))
+for _ in range(20_000):  # some begin after the call, and after a loss nobody moves for some time
+    assert np.array_equal(net.forward_sequence(X), expected)
+    if claims.count_moves(0) and claims.count_moves(1):
+        break
+else:
+    raise AssertionError((claims.count_moves(0), claims.count_moves(1)))
+for task in named():
+    assert os.sched_getaffinity(task) == cpus
+""",
+        LD_PRELOAD=preloaded(tmp_path, ONE_CPU_FOR_ALL),
+    )
+
+
 @needs_proc
-@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two CPUs")
-def test_calls_of_many_milliseconds_are_shared_however_little_work_they_are() -> None:
+@needs_two_cpus
+@pytest.mark.parametrize("options", ["rows=32, time=34, size=128", "rows=1, time=80, size=256, layers=2"])
+def test_calls_of_many_milliseconds_are_shared_however_little_work_they_are(options: str) -> None:
     """A pause is counted from the end of a call, not from its begin: plain C needs long for little."""
-    run_python("""
+    run_python(f"""
 _kernel.share_grains(1 << 20, False)
 lstm.set_num_threads(2)
-slow = LSTM.from_core(LSTM(64, 128, rng=0).core.on_isa("generic"))
-X = np.zeros((32, 34, 64))  # 30 grains
+def call_of(rows, time, size, layers=1):
+    net = LSTM(64, size, num_layers=layers, rng=0)
+    net = LSTM.from_core(net.core.on_isa("generic"))
+    X = np.zeros((rows, time, 64))
+    return lambda: net.forward_sequence(X)
+call = call_of({options})  # no layer has the grains of a call that is shared after a pause
 for _ in range(100):
-    slow.forward_sequence(X)
+    call()
     for task in named():
-        with open(f"/proc/self/task/{task}/schedstat") as file:
+        with open(f"/proc/self/task/{{task}}/schedstat") as file:
             if int(file.read().split()[0]) > 10_000_000:  # nanoseconds of CPU time
                 sys.exit()
 raise AssertionError("no helper has worked")
@@ -203,15 +259,6 @@ threading.Thread(target=run, daemon=True).start()
 begun.wait()
 time.sleep({seconds})
 """)
-
-
-def preloaded(folder: Path, source: str) -> str:
-    """A library made of this C source, to be loaded before all others."""
-    path, library = folder / "preloaded.c", folder / "preloaded.so"
-    path.write_text(source)
-    command = [str(COMPILER), "-O1", "-fno-builtin", "-shared", "-fPIC", "-o", str(library), str(path)]
-    subprocess.run([*command, "-ldl"], check=True)
-    return str(library)
 
 
 NO_THREADS = r"""
