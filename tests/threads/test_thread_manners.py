@@ -196,6 +196,7 @@ int sched_setaffinity(pid_t thread, size_t bytes, const cpu_set_t *cpus) {
 
 @needs_compiler
 @needs_two_cpus
+@plain_memory
 def test_helpers_leave_the_cpu_of_their_caller(tmp_path: Path) -> None:
     """Where they find themselves there they move, and later calls wake them elsewhere."""
     run_python(
