@@ -201,18 +201,6 @@ static LSTM_INLINE VEC NAME(first_units)(VEC x, ptrdiff_t units) {
     return x;
 }
 
-/* Bring the vectors of a panel at another step into L2: a record lies row by row, so that the next step's
- * are everywhere else. */
-static LSTM_INLINE void NAME(prefetch_record)(const REAL *gates, const REAL *squashed, const REAL *cells,
-                                              ptrdiff_t steps) {
-    const char *const line = (const char *)(gates + steps * GATE_COUNT * LANES);
-    for (size_t k = 0; k < GATE_COUNT * LANES * sizeof(REAL); k += LSTM_CACHE_LINE) {
-        VEC_PREFETCH(line + k);
-    }
-    VEC_PREFETCH((const char *)(squashed + steps * LANES));
-    VEC_PREFETCH((const char *)(cells + steps * LANES));
-}
-
 /* One row; hidden_squares, if its norm is asked for, and cell_squares are the folded squares of dh and dC. */
 static LSTM_INLINE void NAME(backward_row)(const CELL_GRADIENT *step, ptrdiff_t r, VEC *hidden_squares,
                                            VEC *cell_squares) {

@@ -67,6 +67,8 @@
 
 #include "product_tile.h"
 
+#include "vec_record.h"
+
 #include "cell_backward.h"
 
 #include "gate_tile.h"
@@ -92,55 +94,6 @@ static LSTM_INLINE void NAME(store_trace)(const TILE_ARGUMENTS *tile, int gate, 
     if (tile->trace != NULL) {
         REAL *const trace = tile->trace + gate * tile->trace_gate_stride + r * tile->trace_row_stride;
         NAME(store_output)(trace + p * LANES, tile->output_units - p * LANES, values);
-    }
-}
-
-/* Offsets of the vectors of row r and panel p in a record. */
-static LSTM_INLINE ptrdiff_t NAME(record_offset)(const RECORD *record, int r, int p) {
-    return (r * record->row_stride + p * record->panel_stride) * LANES;
-}
-
-static LSTM_INLINE ptrdiff_t NAME(record_cells_offset)(const RECORD *record, int r, int p) {
-    return (r * record->cells_row_stride + p * record->cells_panel_stride) * LANES;
-}
-
-/* A gate's values (LANES,) of row r and panel p into the record, if there is one. */
-static LSTM_INLINE void NAME(record_gate)(const RECORD *record, int gate, int r, int p, VEC values) {
-    if (record->gates != NULL) {
-        REAL *const gates = record->gates + NAME(record_offset)(record, r, p) * GATE_COUNT;
-        VEC_STORE(gates + gate * LANES, values);
-    }
-}
-
-/* C (LANES,) of row r and panel p after the step into the record, if there is one. */
-static LSTM_INLINE void NAME(record_cell)(const RECORD *record, int r, int p, VEC after) {
-    if (record->gates != NULL) {
-        VEC_STORE(record->cells + NAME(record_cells_offset)(record, r, p), after);
-    }
-}
-
-/* The activation of C (LANES,) of row r and panel p into the record, if there is one. */
-static LSTM_INLINE void NAME(record_squashed)(const RECORD *record, int r, int p, VEC squashed) {
-    if (record->gates != NULL) {
-        VEC_STORE(record->squashed + NAME(record_offset)(record, r, p), squashed);
-    }
-}
-
-/* Go on by so many steps, if there is a record. */
-static LSTM_INLINE void NAME(next_record)(RECORD *record, ptrdiff_t steps) {
-    if (record->gates != NULL) {
-        record->gates += steps * GATE_COUNT * LANES;
-        record->cells += steps * LANES;
-        record->squashed += steps * LANES;
-    }
-}
-
-/* Go on to a later panel, if there is a record. */
-static LSTM_INLINE void NAME(skip_panels)(RECORD *record, ptrdiff_t panels) {
-    if (record->gates != NULL) {
-        record->gates += panels * record->panel_stride * GATE_COUNT * LANES;
-        record->cells += panels * record->cells_panel_stride * LANES;
-        record->squashed += panels * record->panel_stride * LANES;
     }
 }
 
