@@ -235,6 +235,9 @@ static LSTM_INLINE void NAME(backward_row)(const CELL_GRADIENT *step, ptrdiff_t 
         c.d_hidden = VEC_LOAD(step->d_hidden + r * width + unit);
         if (step->d_output != NULL) {
             const REAL *const d_output = step->d_output + caller_row * step->d_output_row_stride + unit;
+            if (step->prefetch != 0) {
+                VEC_PREFETCH((const char *)(d_output + step->prefetch * step->d_output_step_stride));
+            }
             const VEC added = units < LANES ? VEC_LOAD_FIRST(d_output, units) : VEC_LOAD(d_output);
             c.d_hidden = VEC_ADD(c.d_hidden, added);
         }

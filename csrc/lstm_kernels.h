@@ -189,12 +189,13 @@ typedef struct lstm_int8_kernels lstm_int8_kernels;
         ptrdiff_t panels;                                                                                         \
         ptrdiff_t units; /* of the net */                                                                         \
         int reverse;                                                                                              \
-        int projects;                 /* squashed becomes h before its projection */                              \
-        int prefetch;                 /* steps to the one whose record comes into L2 meanwhile, or 0 */           \
+        int projects; /* squashed becomes h before its projection */                                              \
+        int prefetch; /* steps to the one whose record and d_output come into L2 meanwhile, or 0 */               \
         lstm_##DTYPE##_record record; /* at the step; cells before it or, if reverse, after it */                 \
         const ptrdiff_t *order;       /* the rows of d_output and the norms, or NULL */                           \
         const REAL *d_output;         /* (caller's rows, units), or NULL */                                       \
         ptrdiff_t d_output_row_stride;                                                                            \
+        ptrdiff_t d_output_step_stride;                                                                           \
         const REAL *d_hidden; /* (rows, panels, LANES) */                                                         \
         REAL *d_cell;         /* (rows, panels, LANES), in and out */                                             \
         REAL *d_sums;         /* (rows, 4, panels, LANES), out */                                                 \

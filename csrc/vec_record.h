@@ -60,3 +60,13 @@ static LSTM_INLINE void NAME(prefetch_record)(const REAL *gates, const REAL *squ
     VEC_PREFETCH((const char *)(squashed + steps * LANES));
     VEC_PREFETCH((const char *)(cells + steps * LANES));
 }
+
+/* Bring the place of the next step's vectors of row r and panel p into L2, if there is a record. */
+static LSTM_INLINE void NAME(prefetch_next_record)(const RECORD *record, int r, int p) {
+    if (record->gates != NULL) {
+        const ptrdiff_t place = NAME(record_offset)(record, r, p);
+        NAME(prefetch_record)
+        (record->gates + place * GATE_COUNT, record->squashed + place,
+         record->cells + NAME(record_cells_offset)(record, r, p), record->step_stride);
+    }
+}

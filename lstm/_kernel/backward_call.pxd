@@ -184,6 +184,7 @@ cdef inline void bind_step(Backward *layer, const LayerWeights *weights) noexcep
     layer.step.projects = layer.projection is not NULL
     layer.step.record = layer.record
     layer.step.d_output_row_stride = layer.d_output_batch_stride
+    layer.step.d_output_step_stride = layer.d_output_time_stride
     layer.step.d_sums_row_stride = layer.d_sums_width
     layer.step.norms_row_stride = layer.norms_batch_stride
     if not weights.has_default_equations:

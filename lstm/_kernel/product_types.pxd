@@ -31,6 +31,7 @@ cdef extern from "lstm_kernels.h" nogil:
         const ptrdiff_t *order
         const float *d_output
         ptrdiff_t d_output_row_stride
+        ptrdiff_t d_output_step_stride
         const float *d_hidden
         float *d_cell
         float *d_sums
@@ -69,6 +70,7 @@ cdef extern from "lstm_kernels.h" nogil:
         const ptrdiff_t *order
         const double *d_output
         ptrdiff_t d_output_row_stride
+        ptrdiff_t d_output_step_stride
         const double *d_hidden
         double *d_cell
         double *d_sums

@@ -103,6 +103,7 @@ cdef inline void tile_typed(
     layer.tile.state_row_stride = arrays.panels * layer.kernels.lanes
     layer.tile.output = <Real *>arrays.output
     layer.tile.output_row_stride = layer.tile.output_units = arrays.units
+    layer.tile.output_step_stride = 0
     layer.tile.variant = NULL
     layer.tile.trace = NULL
     layer.tile.record.gates = NULL

@@ -86,7 +86,6 @@ cdef inline void run_whole_tile(Pass *layer, ptrdiff_t step, ptrdiff_t steps) no
     """
     layer.tile.steps = steps
     layer.tile.start_step_stride = layer.panels * sums_per_panel(layer)
-    layer.tile.output_step_stride = layer.output_time_stride
     layer.tile.trace_step_stride = layer.trace_time_stride
     layer.hidden_next = layer.hidden
     hidden_half(layer, step, 0, 0, layer.panels, 0)
@@ -124,6 +123,7 @@ cdef inline void start_layer(Pass *layer) noexcept nogil:
     layer.tile.steps = 1
     layer.tile.variant = layer.variant
     layer.tile.output_row_stride = layer.output_batch_stride
+    layer.tile.output_step_stride = layer.output_time_stride
     layer.tile.trace_gate_stride = layer.trace_gate_stride
     layer.tile.trace_row_stride = layer.trace_batch_stride
     layer.batch = layer.rows
