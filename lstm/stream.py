@@ -108,7 +108,7 @@ class Stream:
     True
     """
 
-    __slots__ = ("_C", "_batch_size", "_guard", "_h", "_net", "_scratch", "_state")
+    __slots__ = ("_C", "_batch_size", "_everyday_step", "_guard", "_h", "_net", "_scratch", "_state")
 
     def __init__(self, net: Net, batch_size: int | None) -> None:
         self._net = net
@@ -120,6 +120,8 @@ class Stream:
         self._h, self._C = self._parts(self._state)
         self._guard = _kernel.StepScratch(net, self._h, self._C, batch_size is None)
         self._scratch = None if net.isa is None else self._guard
+        # Each attribute that a step looks up is counted by all threads in one place without a GIL.
+        self._everyday_step = None if net.isa is None else self._guard.step
 
     def _parts(self, state: np.ndarray) -> States:
         """h (L, B, O) and C (L, B, H) as views of an array that holds one after the other."""
@@ -217,10 +219,10 @@ class Stream:
         RuntimeError
             If another thread is in the middle of a step of this stream.
         """
-        if self._scratch is not None:
-            # None for whatever is not an everyday array, errors included.
-            y = self._scratch.step(x, out)
-            if y is not None:
+        everyday_step = self._everyday_step
+        if everyday_step is not None:
+            y = everyday_step(x, out)
+            if y is not None:  # None for whatever is not an everyday array, errors included
                 return y
         return self._checked_step(x, out)
 
