@@ -24,6 +24,12 @@ cdef enum:
     # Sums of a block of steps, in bytes: part of an L2. Fewer steps read the input weights more often:
     # 128 KiB took 7 % longer at H = 1024, B = 1.
     SUMS_BYTES = 256 * 1024
+    # Of input weights of at most so many bytes, which stay in L2, fewer: the memory of the sums itself is in
+    # no cache after other work (40, 128, 1, 100 4 % less time then, 8, 32, 4, 100 13 %), but is for so many
+    # steps at least (16, 64, 16, 100 took 2 % longer in blocks of 4 steps).
+    SMALL_WEIGHTS_BYTES = 128 * 1024
+    SMALL_SUMS_BYTES = 64 * 1024
+    SMALL_SUMS_STEPS = 16
     # The same of a wide input, whose weights no L2 holds: in 18 and 2 steps, not 20, they are read twice.
     WIDE_SUMS_BYTES = 512 * 1024
     # Batch rows of one pass: bounds the scratch memory; more rows would gain little by sharing weights.
@@ -67,7 +73,7 @@ cdef inline ptrdiff_t int8_elements(Pass *layer) noexcept nogil:
 
 
 cdef inline void choose_blocks(Pass *layer, ptrdiff_t batch) noexcept nogil:
-    """rows: of a pass; block_time: as many steps as SUMS_BYTES holds sums of, or one."""
+    """rows: of a pass; block_time: as many steps as SUMS_BYTES or the others hold sums of, or one."""
     cdef ptrdiff_t size = sizeof(layer.cell[0])
     cdef ptrdiff_t step_bytes, sums_bytes
     layer.rows = layer.batch = share(batch, PASS_ROWS)
@@ -79,6 +85,8 @@ cdef inline void choose_blocks(Pass *layer, ptrdiff_t batch) noexcept nogil:
         step_bytes = max(step_bytes, layer.rows * layer.input_size * size)
     # Never less for more steps: a team's memory is that of its longest part.
     sums_bytes = WIDE_SUMS_BYTES if can_be_wide(layer) else SUMS_BYTES
+    if layer.panels * GATE_COUNT * layer.kernels.lanes * layer.input_size * size <= SMALL_WEIGHTS_BYTES:
+        sums_bytes = min(sums_bytes, max(SMALL_SUMS_BYTES, SMALL_SUMS_STEPS * step_bytes))
     layer.block_time = max(1, min(layer.time, sums_bytes // step_bytes))
 
 
