@@ -116,7 +116,7 @@ OURS = "lstm"
 ROUND_SECONDS = 0.004
 LARGEST_DIFFERENCE = 1e-4
 OURS_FULL = "lstm float32"
-LARGEST_SMALL_ERROR = 1e-2  # rms
+LARGEST_SMALL_ERROR = 3e-2  # rms; PyTorch's int8 of 4096 features is off by 0.016
 Call = Callable[[], Any]
 
 
