@@ -342,8 +342,8 @@ def print_small_rows(cases: list[Case], precision: str, rounds: int) -> list[dic
     return rows
 
 
-def repeated(calls: dict[str, Call], rounds: int) -> dict[str, list[float]]:
-    """Seconds a call of each contestant, one figure a round, in turns."""
+def repeated(calls: dict[str, Call], rounds: int, turn: int = 1) -> dict[str, list[float]]:
+    """Seconds a call of each contestant, in turns, so many figures a round one after another."""
     counts, times = {}, {name: [] for name in calls}
     for name, call in calls.items():
         start = time.perf_counter()
@@ -351,10 +351,11 @@ def repeated(calls: dict[str, Call], rounds: int) -> dict[str, list[float]]:
         counts[name] = max(1, int(ROUND_SECONDS / (time.perf_counter() - start)))
     for _ in range(rounds):
         for name, call in calls.items():
-            start = time.perf_counter()
-            for _ in range(counts[name]):
-                call()
-            times[name].append((time.perf_counter() - start) / counts[name])
+            for _ in range(turn):
+                start = time.perf_counter()
+                for _ in range(counts[name]):
+                    call()
+                times[name].append((time.perf_counter() - start) / counts[name])
     return times
 
 

@@ -1,7 +1,7 @@
 """Forward and backward passes: lstm against PyTorch, JAX and NumPy, one run, in turns, a core or more.
 
     taskset -c 1 python benchmarks/training.py [--cases 0,3,8] [--accuracy] [--json FILE]
-    taskset -c 0,1 python benchmarks/training.py --threads 2 --contestants lstm,pytorch
+    taskset -c 0,1 python benchmarks/training.py --threads 2 --turn 5 --contestants lstm,pytorch
 
 Each case is timed twice: with the gradients of the weights, and with that of X too. Every contestant gets the
 same weights, X and dY in the layout that it prefers; gradients are checked against ours. PyTorch computes all
@@ -267,7 +267,7 @@ def difference(found: Arrays, expected: Arrays) -> float:
     )
 
 
-def run_case(case: Case, inputs: bool, rounds: int, names: list[str]) -> dict[str, Any]:
+def run_case(case: Case, inputs: bool, rounds: int, turn: int, names: list[str]) -> dict[str, Any]:
     """Times of each contestant and its largest difference from ours."""
     problem = problem_of(case, inputs)
     calls = {name: CONTESTANTS[name](problem) for name in names if can_run(name, case)}
@@ -276,7 +276,7 @@ def run_case(case: Case, inputs: bool, rounds: int, names: list[str]) -> dict[st
     for name, largest in differences.items():
         if not largest < LARGEST_DIFFERENCE:
             raise RuntimeError(f"{name} computes something else: off by {largest} in {case}")
-    times = peers.repeated(calls, rounds)
+    times = peers.repeated(calls, rounds, turn)
     best = {name: min(values) for name, values in times.items()}
     return {
         **case._asdict(),
@@ -358,6 +358,9 @@ def main() -> int:
     )
     parser.add_argument("--cases", help="indices of the cases to run, such as 0,3,8", default="")
     parser.add_argument("--rounds", type=int, default=15, help="repeats of each contestant (default: 15)")
+    parser.add_argument(
+        "--turn", type=int, default=1, help="repeats one after another, as in training (default: 1)"
+    )
     parser.add_argument("--contestants", help="some of them only, such as lstm,pytorch", default="")
     parser.add_argument(
         "--threads", type=int, default=1, help="threads of each contestant but JAX (default: 1)"
@@ -378,7 +381,7 @@ def main() -> int:
     }
     facts: dict[str, Any] = {"cpu": cpu_name(), "isa": config["isa"], "threads": peers.THREADS}
     facts["versions"] = versions
-    print(f"{facts['cpu']}, {facts['isa']}, {peers.THREADS} threads; best of {arguments.rounds}, µs")
+    print(f"{facts['cpu']}, {facts['isa']}, {peers.THREADS} threads; best of {arguments.rounds * arguments.turn}, µs")
     print(", ".join(f"{name} {number}" for name, number in versions.items()))
     cases = [CASES[index] for index in indices]
     if arguments.accuracy:
@@ -391,7 +394,7 @@ def main() -> int:
         facts["rows"] = []
         for case in cases:
             for inputs in (False, True):
-                facts["rows"].append(run_case(case, inputs, arguments.rounds, names))
+                facts["rows"].append(run_case(case, inputs, arguments.rounds, arguments.turn, names))
                 print_row(facts["rows"][-1], names)
     if arguments.json:
         Path(arguments.json).write_text(json.dumps(facts, indent=1) + "\n")
