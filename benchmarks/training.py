@@ -381,7 +381,8 @@ def main() -> int:
     }
     facts: dict[str, Any] = {"cpu": cpu_name(), "isa": config["isa"], "threads": peers.THREADS}
     facts["versions"] = versions
-    print(f"{facts['cpu']}, {facts['isa']}, {peers.THREADS} threads; best of {arguments.rounds * arguments.turn}, µs")
+    repeats = arguments.rounds * arguments.turn
+    print(f"{facts['cpu']}, {facts['isa']}, {peers.THREADS} threads; best of {repeats}, µs")
     print(", ".join(f"{name} {number}" for name, number in versions.items()))
     cases = [CASES[index] for index in indices]
     if arguments.accuracy:
