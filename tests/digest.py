@@ -1,8 +1,8 @@
 """A digest of what a fixed set of nets computes on every instruction set here, to compare machines by.
 
 ``python tests/digest.py`` prints one line an instruction set: outputs, states and gradients of nets of all
-variants in both dtypes, with NaN and infinity among the inputs, and sigmoid and tanh of many numbers. The
-digests of one machine are equal, and so are those of two.
+variants in both dtypes, outputs and states of nets of small weights, with NaN and infinity among the inputs,
+and sigmoid and tanh of many numbers. The digests of one machine are equal, and so are those of two.
 
 Inputs and weights are uniform numbers scaled by powers of two: no function of a C library, whose last bit may
 differ, has a part in them.
@@ -22,6 +22,7 @@ from support import on_isa
 from variants import VARIANTS
 
 from lstm import LSTM, _kernel
+from lstm.core.precision import PRECISIONS
 
 # (B, T, I, H): around the sizes of tiles, of a short sum, of a block of 128, and a row alone.
 SHAPES = ((1, 40, 3, 1), (1, 40, 1, 12), (1, 30, 5, 20), (3, 9, 4, 16), (7, 6, 130, 33), (13, 3, 2, 130))
@@ -64,6 +65,22 @@ def computed(net: LSTM, sizes: tuple[int, int, int], scale: float, isa: str) -> 
     yield net.forward_sequence(X, h0, C0)
 
 
+def computed_small(sizes: tuple[int, int, int, int], precision: str, isa: str) -> Iterator[np.ndarray]:
+    """Outputs and states of a net of small weights; `sizes` are B, T, I and H."""
+    rng = np.random.default_rng(7)
+    batch, time, input_size, hidden_size = sizes
+    net = LSTM(input_size, hidden_size, dtype=np.float32, init="pytorch")
+    names = sorted(net.state_dict())
+    net.load_state_dict({name: uniform(rng, net.state_dict()[name].shape, 0.5) for name in names})
+    net = on_isa(net.quantize(precision), isa)
+    X = uniform(rng, (batch, time, input_size), 4)
+    h0, C0 = (uniform(rng, (1, batch, hidden_size), scale) for scale in (1, 2))
+    Y, (h_n, C_n) = net.forward_sequence(X, h0, C0, return_state=True)
+    yield from (Y, h_n, C_n)
+    X.flat[: len(STRANGE)] = STRANGE[: X.size]
+    yield net.forward_sequence(X, h0, C0)
+
+
 def digest_of(isa: str) -> str:
     """The digest of one instruction set."""
     found = hashlib.sha256()
@@ -71,6 +88,11 @@ def digest_of(isa: str) -> str:
         for net, sizes, scale in nets(dtype):
             for array in computed(net, sizes, scale, isa):
                 found.update(np.ascontiguousarray(array).tobytes())
+    for precision in PRECISIONS:
+        for shape in SHAPES:
+            for array in computed_small(shape, precision, isa):
+                found.update(np.ascontiguousarray(array).tobytes())
+    for dtype in (np.float32, np.float64):
         points = uniform(np.random.default_rng(1), (POINTS,), 64).astype(dtype)
         values = np.empty_like(points)
         for function in (_kernel.sigmoid, _kernel.tanh):

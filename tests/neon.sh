@@ -72,7 +72,7 @@ fi
 
 # Two at a time. Tests that start a Python would start an Arm one, which this machine does not run by itself.
 choice=(-k "not generic and not software_fma")
-run source/tests/kernel/test_rows.py source/tests/kernel/test_tiles.py "${choice[@]}" >tiles 2>&1 &
+run source/tests/kernel/test_{rows,tiles,int8_tiles}.py "${choice[@]}" >tiles 2>&1 &
 tiles=$!
 "${emulated[@]}" source/tests/digest.py >of_arm
 "$python" "$root/tests/digest.py" >of_this_machine
