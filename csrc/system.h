@@ -32,6 +32,23 @@ static inline int lstm_at_fork(void (*before)(void), void (*after)(void), void (
 
 #include <pthread.h>
 
+/* Since glibc moved these from libpthread to libc, 2.32 and 2.34, what is linked there asks for no older glibc.
+ * Their first versions are in all of them. A sanitizer puts functions of its own in their place. */
+#if defined(__GLIBC__) && defined(__LP64__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#if defined(__x86_64__)
+#define LSTM_FIRST_GLIBC "GLIBC_2.2.5"
+#elif defined(__aarch64__)
+#define LSTM_FIRST_GLIBC "GLIBC_2.17"
+#endif
+#endif
+#ifdef LSTM_FIRST_GLIBC
+__asm__(".symver pthread_create, pthread_create@" LSTM_FIRST_GLIBC);
+__asm__(".symver pthread_sigmask, pthread_sigmask@" LSTM_FIRST_GLIBC);
+__asm__(".symver pthread_key_create, pthread_key_create@" LSTM_FIRST_GLIBC);
+__asm__(".symver pthread_getspecific, pthread_getspecific@" LSTM_FIRST_GLIBC);
+__asm__(".symver pthread_setspecific, pthread_setspecific@" LSTM_FIRST_GLIBC);
+#endif
+
 typedef pthread_mutex_t lstm_lock;
 #define LSTM_LOCK_FREE PTHREAD_MUTEX_INITIALIZER
 static inline void lstm_lock_take(lstm_lock *lock) { pthread_mutex_lock(lock); }

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -11,6 +13,8 @@ from pathlib import Path
 
 import pytest
 from support import ROOT
+
+from lstm._kernel import kernel
 
 pytest.importorskip("Cython")
 
@@ -99,3 +103,16 @@ def test_import_without_a_build(source: Path) -> None:
     )
     assert done.returncode != 0
     assert "ImportError: lstm's compiled kernel has not been built: run `pip install .`" in done.stderr
+
+
+def is_known_glibc() -> bool:
+    """Whether the C library is glibc, and none that may ask for itself in more functions than we know of."""
+    name, number = platform.libc_ver()
+    return name == "glibc" and tuple(map(int, number.split(".")[:2])) <= (2, 36)
+
+
+@pytest.mark.skipif(not is_known_glibc(), reason="of glibc up to 2.36")
+def test_a_module_built_here_runs_with_glibc_2_17() -> None:
+    found = re.findall(rb"GLIBC_(\d+)\.(\d+)", Path(kernel.__file__).read_bytes())
+    assert found
+    assert max((int(major), int(minor)) for major, minor in found) <= (2, 17)
