@@ -264,8 +264,6 @@ def test_a_run_that_is_stopped_leaves_nothing(tmp_path: Path, number: int, statu
         env=environment(),
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        # What started the tests may have them ignore it (nohup, a job in the background).
-        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),
     ) as process:
         for _ in range(3000):
             partial = list(tmp_path.glob("*.partial"))

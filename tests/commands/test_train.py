@@ -130,7 +130,10 @@ def test_ctrl_c_writes_the_best(tmp_path: Path) -> None:
     while not checkpoint.exists() and child.poll() is None and time.monotonic() < deadline:
         time.sleep(0.01)
     child.send_signal(signal.SIGINT)
-    out, err = child.communicate(timeout=60)
+    try:
+        out, err = child.communicate(timeout=60)
+    finally:
+        child.kill()  # if it did not hear the signal
     assert child.returncode == 130, err
     assert "stopped by Ctrl-C after" in err
     assert "net.npz: LSTM(2, 6" in out
