@@ -46,11 +46,16 @@ def nets(dtype: Any) -> Iterator[tuple[LSTM, tuple[int, int, int], float]]:
         yield LSTM(**sizes, dtype=dtype, init="pytorch"), (4, 5, sizes["input_size"]), 2
 
 
+def draw_weights(net: LSTM, rng: np.random.Generator) -> None:
+    """Set all weights, in the order of their names."""
+    names = sorted(net.state_dict())
+    net.load_state_dict({name: uniform(rng, net.state_dict()[name].shape, 0.5) for name in names})
+
+
 def computed(net: LSTM, sizes: tuple[int, int, int], scale: float, isa: str) -> Iterator[np.ndarray]:
     """All that a net of drawn weights computes from inputs of `sizes` (B, T, I)."""
     rng = np.random.default_rng(7)
-    names = sorted(net.state_dict())
-    net.load_state_dict({name: uniform(rng, net.state_dict()[name].shape, 0.5) for name in names})
+    draw_weights(net, rng)
     net = on_isa(net, isa)
     X = uniform(rng, sizes, scale)
     cells = net.num_layers * (2 if net.bidirectional else 1)
@@ -70,8 +75,7 @@ def computed_small(sizes: tuple[int, int, int, int], precision: str, isa: str) -
     rng = np.random.default_rng(7)
     batch, time, input_size, hidden_size = sizes
     net = LSTM(input_size, hidden_size, dtype=np.float32, init="pytorch")
-    names = sorted(net.state_dict())
-    net.load_state_dict({name: uniform(rng, net.state_dict()[name].shape, 0.5) for name in names})
+    draw_weights(net, rng)
     net = on_isa(net.quantize(precision), isa)
     X = uniform(rng, (batch, time, input_size), 4)
     h0, C0 = (uniform(rng, (1, batch, hidden_size), scale) for scale in (1, 2))

@@ -24,14 +24,14 @@ cdef enum:
     # Sums of a block of steps, in bytes: part of an L2. Fewer steps read the input weights more often:
     # 128 KiB took 7 % longer at H = 1024, B = 1.
     SUMS_BYTES = 256 * 1024
-    # Of input weights of at most so many bytes, which stay in L2, fewer: the memory of the sums itself is in
-    # no cache after other work (40, 128, 1, 100 4 % less time then, 8, 32, 4, 100 13 %), but is for so many
-    # steps at least (16, 64, 16, 100 took 2 % longer in blocks of 4 steps).
+    # The same of a wide input, whose weights no L2 holds: in 18 and 2 steps, not 20, they are read twice.
+    WIDE_SUMS_BYTES = 512 * 1024
+    # The same if the input weights take at most so many bytes, which stay in L2: the memory of the sums is in
+    # no cache after other work, so that less of it takes less time (8, 32, 4, 100 12 %, 40, 128, 1, 100 3 %).
+    # At least so many steps, as far as SUMS_BYTES goes: many units with few inputs are not done step by step.
     SMALL_WEIGHTS_BYTES = 128 * 1024
     SMALL_SUMS_BYTES = 64 * 1024
     SMALL_SUMS_STEPS = 16
-    # The same of a wide input, whose weights no L2 holds: in 18 and 2 steps, not 20, they are read twice.
-    WIDE_SUMS_BYTES = 512 * 1024
     # Batch rows of one pass: bounds the scratch memory; more rows would gain little by sharing weights.
     PASS_ROWS = 96
     # From this many batch rows on, the x half is done step by step: a panel's weights are then used by
