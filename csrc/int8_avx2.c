@@ -92,12 +92,6 @@ static int is_supported_avx2(void) { return 1; }
 #pragma GCC target("avx2,fma,avxvnni")
 #endif
 
-static inline int32_t four_integers(const char *p) {
-    int32_t integers;
-    memcpy(&integers, p, sizeof integers);
-    return integers;
-}
-
 static int is_supported_avxvnni(void) {
     uint32_t eax, ebx, ecx, edx;
     return __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) && (eax & 1 << 4) != 0;

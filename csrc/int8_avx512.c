@@ -96,12 +96,6 @@ static inline __m256i unit_sums(__m512i pairs) {
 #pragma GCC target("avx512f,avx512vnni")
 #endif
 
-static inline int32_t four_integers(const char *p) {
-    int32_t integers;
-    memcpy(&integers, p, sizeof integers);
-    return integers;
-}
-
 static int is_supported_avx512vnni(void) {
     uint32_t eax, ebx, ecx, edx;
     return __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) && (ecx & bit_AVX512VNNI) != 0;

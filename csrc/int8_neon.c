@@ -35,12 +35,6 @@ static inline void store_rounded(char *p, float32x4_t x) {
     memcpy(p, &bytes, LANES);
 }
 
-static inline int32_t four_integers(const char *p) {
-    int32_t integers;
-    memcpy(&integers, p, sizeof integers);
-    return integers;
-}
-
 /* An extension of Armv8.2, which later CPUs have, and all of Apple's. */
 static int is_supported_sdot(void) {
 #if defined(__linux__)

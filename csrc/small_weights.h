@@ -12,6 +12,8 @@
 
 #include "lstm_kernels.h"
 
+#include <string.h>
+
 /* How the weights of a net are kept; PRECISIONS in lstm/core/precision.py is the same order. */
 enum { LSTM_FULL, LSTM_BFLOAT16, LSTM_FLOAT16, LSTM_INT8 };
 
@@ -28,6 +30,13 @@ struct lstm_narrow_kernels {
 
 /* k of a group of int8 weights, which one product takes. */
 enum { LSTM_INT8_GROUP = 4 };
+
+/* A group of an input's integers of 8 bits as one number. */
+static inline int32_t four_integers(const char *p) {
+    int32_t integers;
+    memcpy(&integers, p, sizeof integers);
+    return integers;
+}
 
 /* sums = start + input_scales scales (input . weights), the product an exact sum of integers: one float32 product
  * of both scales, one fused multiply-add.  Strides are in elements, but those of input and weights in bytes. */
