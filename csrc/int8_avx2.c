@@ -46,31 +46,59 @@ static inline __m128i rounded(__m256 x) {
     return _mm_packs_epi32(_mm256_castsi256_si128(integers), _mm256_extracti128_si256(integers, 1));
 }
 
-/* Each of eight sums of two k and its neighbour: those of four units. */
-static inline __m128i unit_sums(__m256i pairs) {
-    return _mm_hadd_epi32(_mm256_castsi256_si128(pairs), _mm256_extracti128_si256(pairs, 1));
+/* Integers of 8 bits of a vector, exclusive-or `flips`. */
+static inline void store_bytes(char *p, __m256 x, char flips) {
+    const __m128i bytes = _mm_packs_epi16(rounded(x), _mm_setzero_si128());
+    _mm_storel_epi64((__m128i *)p, _mm_xor_si128(bytes, _mm_set1_epi8(flips)));
 }
+
+/* Weights of four k and eight units, and their magnitudes, which 8 bits hold without a sign. */
+typedef struct {
+    __m256i signs;
+    __m256i magnitudes;
+} weights_avx2;
+
+static inline weights_avx2 load_weights(const int8_t *p) {
+    const __m256i weights = _mm256_loadu_si256((const __m256i *)p);
+    return (weights_avx2){weights, _mm256_abs_epi8(weights)};
+}
+
+/* Four integers of an input, wherever they are. */
+typedef int32_t group_of_input __attribute__((may_alias, aligned(1)));
 
 static int is_supported_avx2(void) { return 1; }
 
-/* Products of 16 bits in pairs: a part is half a panel, whose 12 sums of three rows fit in the registers. */
+/* Magnitudes of weights times inputs with the weights' signs: two products are at most 2 128 127, so that their
+ * sum of 16 bits is exact. */
 #define SET avx2
-#define SET_NAME "vpmaddwd"
+#define SET_NAME "vpmaddubsw"
 #define ROW_TILE 3
 #define PANEL_TILE 3
 #define INT8_TILES(TILE) TILE(1, 1, 8) TILE(1, 2, 16) TILE(1, 3, 24) TILE(2, 1, 8) TILE(3, 1, 8)
-#define PARTS 2
+#define PARTS 1
 #define INT __m256i
-#define WEIGHTS __m256i
-#define INPUT __m256i
-#define INTEGER_BYTES 2
+#define WEIGHTS weights_avx2
+#define INPUT const char *
+#define INTEGER_BYTES 1
 #define INT_START(offsets) ((void)(offsets), _mm256_setzero_si256())
-#define LOAD_WEIGHTS(p) _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(p)))
-#define LOAD_INPUT(p) _mm256_broadcastq_epi64(_mm_loadl_epi64((const __m128i *)(p)))
+#define LOAD_WEIGHTS(p) load_weights(p)
+#define LOAD_INPUT(p) (p)
+/* By assembly: GCC 12 stores sums of an array to the stack after an intrinsic, and would keep the inputs in
+ * registers: 12 sums, the weights, a product and the ones take all of them. */
 #define ADD_PRODUCTS(sums, input, weights)                                                                   \
-    ((sums) = _mm256_add_epi32(sums, _mm256_madd_epi16(input, weights)))
-#define STORE_TOTALS(p, sums) _mm_storeu_si128((__m128i *)(p), unit_sums(sums))
-#define STORE_INTEGERS(p, vec) _mm_storeu_si128((__m128i *)(p), rounded(vec))
+    do {                                                                                                     \
+        __m256i products;                                                                                    \
+        __asm__("vpbroadcastd %2, %1\n\t"                                                                    \
+                "vpsignb %3, %1, %1\n\t"                                                                     \
+                "vpmaddubsw %1, %4, %1\n\t"                                                                  \
+                "vpmaddwd %5, %1, %1\n\t"                                                                    \
+                "vpaddd %1, %0, %0"                                                                          \
+                : "+x"(sums), "=&x"(products)                                                                \
+                : "m"(*(const group_of_input *)(input)), "x"((weights).signs), "x"((weights).magnitudes),    \
+                  "xm"(_mm256_set1_epi16(1)));                                                               \
+    } while (0)
+#define VEC_FROM_SUMS(sums) _mm256_cvtepi32_ps(sums)
+#define STORE_INTEGERS(p, vec) store_bytes(p, vec, 0)
 #include "int8_impl.h"
 
 #include "int8_undefine.h"
@@ -115,12 +143,7 @@ static int is_supported_avxvnni(void) {
 #define ADD_PRODUCTS(sums, input, weights)                                                                   \
     __asm__("%{vex%} vpdpbusd %2, %1, %0" : "+x"(sums) : "x"(input), "x"(weights))
 #define VEC_FROM_SUMS(sums) _mm256_cvtepi32_ps(sums)
-#define STORE_INTEGERS(p, vec) store_unsigned(p, vec)
-
-static inline void store_unsigned(char *p, __m256 x) {
-    const __m128i bytes = _mm_packs_epi16(rounded(x), _mm_setzero_si128());
-    _mm_storel_epi64((__m128i *)p, _mm_xor_si128(bytes, _mm_set1_epi8(-128)));
-}
+#define STORE_INTEGERS(p, vec) store_bytes(p, vec, -128)
 
 #include "int8_impl.h"
 

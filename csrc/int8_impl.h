@@ -87,7 +87,7 @@ static LSTM_INLINE void INT8_NAME(gates)(const lstm_int8_tile *tile, const int r
     for (int r = 0; r < rows; r++) {
         input_scales[r] = VEC_SET1(tile->input_scales[r * tile->input_scales_stride]);
     }
-#pragma GCC unroll 8
+#pragma GCC unroll 12
     for (int v = 0; v < vectors; v++) {
         const VEC scale = VEC_LOAD(tile->scales + v * LANES);
 #pragma GCC unroll 6
