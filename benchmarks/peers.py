@@ -117,6 +117,7 @@ ROUND_SECONDS = 0.004
 LARGEST_DIFFERENCE = 1e-4
 OURS_FULL = "lstm float32"
 LARGEST_SMALL_ERROR = 3e-2  # rms; PyTorch's int8 of 4096 features is off by 0.016
+COARSEST_SMALL_ERROR = 0.1  # of a peer: ONNX Runtime's of 4096 features is off by 0.052 where int8 saturates
 Call = Callable[[], Any]
 
 
@@ -304,11 +305,15 @@ def run_small_case(case: Case, precision: str, names: list[str], rounds: int) ->
     # A stream goes on from its last state, so that errors are those of its first step.
     errors = small_peers.errors({name: made[name](net, X, case) for name in names}, net, X)
     for name, error in errors.items():
-        if not error < LARGEST_SMALL_ERROR:
+        if not error < (LARGEST_SMALL_ERROR if name in (OURS, OURS_FULL) else COARSEST_SMALL_ERROR):
             raise RuntimeError(f"{name} computes something else: off by {error} in {case}")
     times = repeated({name: made[name](net, X, case) for name in names}, rounds)
     best = {name: min(values) for name, values in times.items()}
-    peers = {name: value for name, value in best.items() if name not in (OURS, OURS_FULL)}
+    peers = {
+        name: value
+        for name, value in best.items()
+        if name not in (OURS, OURS_FULL) and errors[name] < LARGEST_SMALL_ERROR
+    }
     best_peer = min(peers, key=peers.__getitem__)
     return {
         **case._asdict(),
