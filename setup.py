@@ -57,13 +57,18 @@ class Build(build_ext):
             for extension in self.extensions:
                 extension.extra_compile_args = [clang_cl(flag) for flag in extension.extra_compile_args]
                 extension.extra_link_args = []
+        super().build_extensions()
+
+    def build_extension(self, extension):
+        """Build one of them."""
         self.compile_one = self.compiler.compile
         self.compiler.compile = self.compile_side_by_side
-        super().build_extensions()
+        super().build_extension(extension)
 
     def compile_side_by_side(self, sources, **options):
         """The objects of these sources, in their order; `build_ext --parallel N` says how many at a time."""
-        with ThreadPoolExecutor(int(self.parallel or os.cpu_count() or 1)) as pool:
+        number = None if self.parallel is True else self.parallel
+        with ThreadPoolExecutor(number or os.cpu_count()) as pool:
             objects = pool.map(lambda source: self.compile_one([source], **options), sources)
             return [name for names in objects for name in names]
 
