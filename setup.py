@@ -60,17 +60,20 @@ class Build(build_ext):
         super().build_extensions()
 
     def build_extension(self, extension):
-        """Build one of them."""
-        self.compile_one = self.compiler.compile
-        self.compiler.compile = self.compile_side_by_side
-        super().build_extension(extension)
-
-    def compile_side_by_side(self, sources, **options):
-        """The objects of these sources, in their order; `build_ext --parallel N` says how many at a time."""
+        """Build one of them, as many files at a time as `build_ext --parallel N` says, or one a CPU."""
+        compile_one = self.compiler.compile
         number = None if self.parallel is True else self.parallel
-        with ThreadPoolExecutor(number or os.cpu_count()) as pool:
-            objects = pool.map(lambda source: self.compile_one([source], **options), sources)
-            return [name for names in objects for name in names]
+
+        def compile_side_by_side(sources, **options):
+            with ThreadPoolExecutor(number or os.cpu_count()) as pool:
+                objects = pool.map(lambda source: compile_one([source], **options), sources)
+                return [name for names in objects for name in names]
+
+        self.compiler.compile = compile_side_by_side
+        try:
+            super().build_extension(extension)
+        finally:
+            self.compiler.compile = compile_one
 
 
 def clang_cl(flag):
