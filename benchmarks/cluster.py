@@ -4,8 +4,9 @@
 
 The rows are lists in Parquet files, of 20 to 200 steps; the workers read them, run a net of I 4, H 32 in
 float32, and write the last h of each row to Parquet files, or with --collect send them here. Clusters of one
-and of two processes take turns, each new and warmed up by one file, on all cores that this process may use.
-The results must be equal to the last bit. docs/scale.md has the figures.
+and of two processes take turns, each new and warmed up by a file a process, on all cores that this process
+may use. The results must be equal to the last bit. docs/scale.md has the figures. It needs lstm-native[dask]
+and dask[dataframe].
 """
 
 from __future__ import annotations
