@@ -7,7 +7,7 @@
  *   INT, a vector of int32 sums, and INT_START(offsets): zeros or, where inputs are stored as unsigned integers,
  *     128 more than they are, the offsets
  *   WEIGHTS, and LOAD_WEIGHTS(p): the integers of four k and the units of a part
- *   INPUT, and LOAD_INPUT(p): four integers of an input in all places
+ *   INPUT, and LOAD_INPUT(p): four integers of an input in all places, or where ADD_PRODUCTS finds them
  *   ADD_PRODUCTS(sums, input, weights): the sums with the products of four k added, exactly
  *   of one part VEC_FROM_SUMS(sums): as float32, rounded to the nearest; of more
  *   STORE_TOTALS(p, sums): the sums of the units of a part, as int32, and
@@ -87,6 +87,7 @@ static LSTM_INLINE void INT8_NAME(gates)(const lstm_int8_tile *tile, const int r
     for (int r = 0; r < rows; r++) {
         input_scales[r] = VEC_SET1(tile->input_scales[r * tile->input_scales_stride]);
     }
+    /* All vectors of the largest tile: with fewer, GCC keeps the sums in memory, all through the products. */
 #pragma GCC unroll 12
     for (int v = 0; v < vectors; v++) {
         const VEC scale = VEC_LOAD(tile->scales + v * LANES);
