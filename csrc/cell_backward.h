@@ -172,7 +172,6 @@ static LSTM_INLINE REAL NAME(root)(REAL sum) {
 
 /* norms (count,) of as many rows from their folded squares, rows (LANES,), which it may change. */
 static LSTM_INLINE void NAME(norms)(VEC *rows, ptrdiff_t count, REAL *norms) {
-#ifdef VEC_TRANSPOSE
     /* All rows side by side: one by one they took a twelfth of the backward pass of H = 32, B = 32. */
     if (count > LANES / 4) {
         for (ptrdiff_t r = count; r < LANES; r++) {
@@ -185,7 +184,6 @@ static LSTM_INLINE void NAME(norms)(VEC *rows, ptrdiff_t count, REAL *norms) {
         }
         return;
     }
-#endif
     for (ptrdiff_t r = 0; r < count; r++) {
         norms[r] = NAME(root)(NAME(lane_sum)(rows[r]));
     }

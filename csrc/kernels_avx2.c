@@ -21,6 +21,44 @@ static const int64_t first_lanes_f64[8] = {-1, -1, -1, -1};
 #define FIRST_LANES_F32(n) _mm256_loadu_si256((const __m256i *)(first_lanes_f32 + 8 - (n)))
 #define FIRST_LANES_F64(n) _mm256_loadu_si256((const __m256i *)(first_lanes_f64 + 4 - (n)))
 
+/* 8 rows of 8 floats to 8 columns, in three steps: neighbours, pairs of them, then halves of registers. */
+static inline __attribute__((always_inline)) void transpose_f32(__m256 *rows) {
+    __m256 pairs[8];
+    __m256 fours[8];
+#pragma GCC unroll 4
+    for (int k = 0; k < 8; k += 2) {
+        pairs[k] = _mm256_unpacklo_ps(rows[k], rows[k + 1]);
+        pairs[k + 1] = _mm256_unpackhi_ps(rows[k], rows[k + 1]);
+    }
+    /* fours[4 q + c] has columns c and c + 4 of rows 4 q to 4 q + 3, one in each half. */
+#pragma GCC unroll 4
+    for (int k = 0; k < 8; k += 2) {
+        const int half = k % 4 / 2;
+        const int first = k / 4 * 4;
+        const __m256d a = _mm256_castps_pd(pairs[first + half]);
+        const __m256d b = _mm256_castps_pd(pairs[first + half + 2]);
+        fours[first + 2 * half] = _mm256_castpd_ps(_mm256_unpacklo_pd(a, b));
+        fours[first + 2 * half + 1] = _mm256_castpd_ps(_mm256_unpackhi_pd(a, b));
+    }
+#pragma GCC unroll 4
+    for (int c = 0; c < 4; c++) {
+        rows[c] = _mm256_permute2f128_ps(fours[c], fours[4 + c], 0x20);
+        rows[c + 4] = _mm256_permute2f128_ps(fours[c], fours[4 + c], 0x31);
+    }
+}
+
+/* 4 rows of 4 doubles to 4 columns. */
+static inline __attribute__((always_inline)) void transpose_f64(__m256d *rows) {
+    const __m256d low_even = _mm256_unpacklo_pd(rows[0], rows[1]);
+    const __m256d low_odd = _mm256_unpackhi_pd(rows[0], rows[1]);
+    const __m256d high_even = _mm256_unpacklo_pd(rows[2], rows[3]);
+    const __m256d high_odd = _mm256_unpackhi_pd(rows[2], rows[3]);
+    rows[0] = _mm256_permute2f128_pd(low_even, high_even, 0x20);
+    rows[1] = _mm256_permute2f128_pd(low_odd, high_odd, 0x20);
+    rows[2] = _mm256_permute2f128_pd(low_even, high_even, 0x31);
+    rows[3] = _mm256_permute2f128_pd(low_odd, high_odd, 0x31);
+}
+
 /* w (4, 8) = the gates of one k, bfloat16: two in each word, or float16. */
 static inline __attribute__((always_inline)) void gates_of_bfloat16(const uint16_t *p, __m256 *w) {
     const __m256i high = _mm256_set1_epi32((int32_t)0xffff0000);
@@ -70,6 +108,7 @@ static inline __attribute__((always_inline)) void gates_of_float16(const uint16_
 #define VEC_FMA(a, b, c) _mm256_fmadd_ps(a, b, c)
 #define VEC_FMS(a, b, c) _mm256_fmsub_ps(a, b, c)
 #define VEC_FNMA(a, b, c) _mm256_fnmadd_ps(a, b, c)
+#define VEC_TRANSPOSE(rows) transpose_f32(rows)
 #define VEC_LOAD_FIRST(p, n) _mm256_maskload_ps(p, FIRST_LANES_F32(n))
 #define VEC_STORE_FIRST(p, n, a) _mm256_maskstore_ps(p, FIRST_LANES_F32(n), a)
 #define VEC_MIN(a, b) _mm256_min_ps(a, b)
@@ -119,6 +158,7 @@ static inline __attribute__((always_inline)) void gates_of_float16(const uint16_
 #define VEC_FMA(a, b, c) _mm256_fmadd_pd(a, b, c)
 #define VEC_FMS(a, b, c) _mm256_fmsub_pd(a, b, c)
 #define VEC_FNMA(a, b, c) _mm256_fnmadd_pd(a, b, c)
+#define VEC_TRANSPOSE(rows) transpose_f64(rows)
 #define VEC_LOAD_FIRST(p, n) _mm256_maskload_pd(p, FIRST_LANES_F64(n))
 #define VEC_STORE_FIRST(p, n, a) _mm256_maskstore_pd(p, FIRST_LANES_F64(n), a)
 #define VEC_MIN(a, b) _mm256_min_pd(a, b)

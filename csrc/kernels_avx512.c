@@ -47,6 +47,28 @@ static inline __attribute__((always_inline)) void transpose_f32(__m512 *rows) {
     }
 }
 
+/* 8 rows of 8 doubles to 8 columns: neighbours, then quarters of registers. */
+static inline __attribute__((always_inline)) void transpose_f64(__m512d *rows) {
+    __m512d pairs[8];
+#pragma GCC unroll 4
+    for (int k = 0; k < 8; k += 2) {
+        pairs[k] = _mm512_unpacklo_pd(rows[k], rows[k + 1]);
+        pairs[k + 1] = _mm512_unpackhi_pd(rows[k], rows[k + 1]);
+    }
+    /* pairs[k + c] has columns c, c + 2, c + 4 and c + 6 of rows k and k + 1, one in each quarter. */
+#pragma GCC unroll 2
+    for (int c = 0; c < 2; c++) {
+        const __m512d even_low = _mm512_shuffle_f64x2(pairs[c], pairs[2 + c], 0x88);
+        const __m512d even_high = _mm512_shuffle_f64x2(pairs[4 + c], pairs[6 + c], 0x88);
+        const __m512d odd_low = _mm512_shuffle_f64x2(pairs[c], pairs[2 + c], 0xdd);
+        const __m512d odd_high = _mm512_shuffle_f64x2(pairs[4 + c], pairs[6 + c], 0xdd);
+        rows[c] = _mm512_shuffle_f64x2(even_low, even_high, 0x88);
+        rows[c + 2] = _mm512_shuffle_f64x2(odd_low, odd_high, 0x88);
+        rows[c + 4] = _mm512_shuffle_f64x2(even_low, even_high, 0xdd);
+        rows[c + 6] = _mm512_shuffle_f64x2(odd_low, odd_high, 0xdd);
+    }
+}
+
 /* w (4, 16) = the gates of one k, bfloat16: two in each word, or float16. */
 static inline __attribute__((always_inline)) void gates_of_bfloat16(const uint16_t *p, __m512 *w) {
     const __m512i high = _mm512_set1_epi32((int32_t)0xffff0000);
@@ -135,6 +157,7 @@ static inline __attribute__((always_inline)) void gates_of_float16(const uint16_
 #define VEC_FMA(a, b, c) _mm512_fmadd_pd(a, b, c)
 #define VEC_FMS(a, b, c) _mm512_fmsub_pd(a, b, c)
 #define VEC_FNMA(a, b, c) _mm512_fnmadd_pd(a, b, c)
+#define VEC_TRANSPOSE(rows) transpose_f64(rows)
 #define VEC_LOAD_FIRST(p, n) _mm512_maskz_loadu_pd((__mmask8)((1u << (n)) - 1), p)
 #define VEC_STORE_FIRST(p, n, a) _mm512_mask_storeu_pd(p, (__mmask8)((1u << (n)) - 1), a)
 #define VEC_MIN(a, b) _mm512_min_pd(a, b)

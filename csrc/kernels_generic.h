@@ -15,6 +15,7 @@
 #define VEC_ZERO() ((REAL)0)
 #define VEC_LOAD(p) (*(p))
 #define VEC_STORE(p, a) ((void)(*(p) = (a)))
+#define VEC_TRANSPOSE(rows) ((void)(rows))
 #define VEC_LOAD_FIRST(p, n) ((void)(n), *(p))
 #define VEC_STORE_FIRST(p, n, a) ((void)(n), (void)(*(p) = (a)))
 #define VEC_ADD(a, b) ((a) + (b))

@@ -14,7 +14,7 @@
  *   VEC_SELECT_LESS(a, b, x, y) = a < b ? x : y
  *   VEC_IN_REGISTER(a): keeps the compiler from loading `a` anew for each use, which made tiles of 2 and 3 rows
  *     wait for loads (25 % slower with GCC 12)
- *   VEC_TRANSPOSE(rows): LANES vectors turned, where it is defined
+ *   VEC_TRANSPOSE(rows): LANES vectors turned: lane k of vector r becomes lane r of vector k
  *   VEC_PREFETCH(p): brings the cache line at p into L2, or does nothing
  *   VEC_CANONICAL_NAN(a): every NaN made 0x7fc00000 or 0x7ff8000000000000, so that NaNs have equal bits too
  * An ISA that runs a whole net of one row in registers (row_net.h) also defines

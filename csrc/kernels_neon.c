@@ -26,6 +26,22 @@ static inline uint64x2_t not_less_f64(float64x2_t a, float64x2_t b) {
     return veorq_u64(vcltq_f64(a, b), vdupq_n_u64(UINT64_MAX));
 }
 
+/* 4 rows of 4 floats to 4 columns: neighbours, then halves of registers. */
+static inline __attribute__((always_inline)) void transpose_f32(float32x4_t *rows) {
+    const float32x4x2_t low = vtrnq_f32(rows[0], rows[1]);
+    const float32x4x2_t high = vtrnq_f32(rows[2], rows[3]);
+    for (int c = 0; c < 2; c++) {
+        rows[c] = vcombine_f32(vget_low_f32(low.val[c]), vget_low_f32(high.val[c]));
+        rows[c + 2] = vcombine_f32(vget_high_f32(low.val[c]), vget_high_f32(high.val[c]));
+    }
+}
+
+static inline __attribute__((always_inline)) void transpose_f64(float64x2_t *rows) {
+    const float64x2_t first = vtrn1q_f64(rows[0], rows[1]);
+    rows[1] = vtrn2q_f64(rows[0], rows[1]);
+    rows[0] = first;
+}
+
 /* w (4, 4) = the gates of one k, bfloat16: two in each word, or float16. */
 static inline __attribute__((always_inline)) void gates_of_bfloat16(const uint16_t *p, float32x4_t *w) {
     for (int g = 0; g < GATE_COUNT; g += 2) {
@@ -79,6 +95,7 @@ static inline __attribute__((always_inline)) void gates_of_float16(const uint16_
 #define VEC_FMA(a, b, c) vfmaq_f32(c, a, b)
 #define VEC_FMS(a, b, c) vfmaq_f32(vnegq_f32(c), a, b)
 #define VEC_FNMA(a, b, c) vfmsq_f32(c, a, b)
+#define VEC_TRANSPOSE(rows) transpose_f32(rows)
 #define VEC_LOAD_FIRST(p, n) load_first_f32(p, n)
 #define VEC_STORE_FIRST(p, n, a) store_first_f32(p, n, a)
 #define VEC_MIN(a, b) vbslq_f32(vcltq_f32(a, b), a, b)
@@ -135,6 +152,7 @@ static inline __attribute__((always_inline)) void gates_of_float16(const uint16_
 #define VEC_FMA(a, b, c) vfmaq_f64(c, a, b)
 #define VEC_FMS(a, b, c) vfmaq_f64(vnegq_f64(c), a, b)
 #define VEC_FNMA(a, b, c) vfmsq_f64(c, a, b)
+#define VEC_TRANSPOSE(rows) transpose_f64(rows)
 #define VEC_LOAD_FIRST(p, n) ((n) < 2 ? vcombine_f64(vld1_f64(p), vdup_n_f64(0)) : vld1q_f64(p))
 #define VEC_STORE_FIRST(p, n, a) ((n) < 2 ? vst1_f64(p, vget_low_f64(a)) : vst1q_f64(p, a))
 #define VEC_MIN(a, b) vbslq_f64(vcltq_f64(a, b), a, b)

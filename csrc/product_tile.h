@@ -173,26 +173,40 @@ static void LSTM_MAP(DTYPE, copy_rows, ISA)(const REAL *source, ptrdiff_t stride
     }
 }
 
+/* `turn` of at most LANES rows. */
+static LSTM_INLINE void NAME(turn_block)(const REAL *source, ptrdiff_t source_stride, ptrdiff_t rows,
+                                         ptrdiff_t columns, REAL *target, ptrdiff_t target_stride) {
+    VEC block[LANES];
+#pragma GCC unroll 16
+    for (int k = 0; k < LANES; k++) {
+        block[k] = k < rows ? NAME(load_columns)(source + k * source_stride, columns) : VEC_ZERO();
+    }
+    VEC_TRANSPOSE(block);
+#pragma GCC unroll 16
+    for (int k = 0; k < LANES; k++) {
+        if (k < columns) {
+            NAME(store_columns)(target + k * target_stride, rows, block[k]);
+        }
+    }
+}
+
 /* target (columns, rows) = source (rows, columns), columns at most LANES. */
 static void LSTM_MAP(DTYPE, turn, ISA)(const REAL *source, ptrdiff_t source_stride, ptrdiff_t rows,
                                        ptrdiff_t columns, REAL *target, ptrdiff_t target_stride) {
     ptrdiff_t r = 0;
-#ifdef VEC_TRANSPOSE
     if (columns == LANES) {
         for (; r + LANES <= rows; r += LANES) {
-            VEC block[LANES];
-#pragma GCC unroll 16
-            for (int k = 0; k < LANES; k++) {
-                block[k] = VEC_LOAD(source + (r + k) * source_stride);
-            }
-            VEC_TRANSPOSE(block);
-#pragma GCC unroll 16
-            for (int k = 0; k < LANES; k++) {
-                VEC_STORE(target + k * target_stride + r, block[k]);
-            }
+            NAME(turn_block)
+            (source + r * source_stride, source_stride, LANES, LANES, target + r, target_stride);
         }
     }
-#endif
+    if (columns > LANES / 4) { /* fewer are turned number by number as fast */
+        for (; r + LANES / 4 < rows; r += LANES) {
+            const ptrdiff_t count = rows - r < LANES ? rows - r : LANES;
+            NAME(turn_block)
+            (source + r * source_stride, source_stride, count, columns, target + r, target_stride);
+        }
+    }
     for (ptrdiff_t c = 0; c < columns; c++) {
         for (ptrdiff_t k = r; k < rows; k++) {
             target[c * target_stride + k] = source[k * source_stride + c];
