@@ -89,6 +89,8 @@ static inline __attribute__((always_inline)) void gates_of_float16(const uint16_
 #define VEC_WIDEN_float16(p, w) gates_of_float16(p, w)
 #define NARROW_TILES(TILE) LSTM_TILES(TILE)
 #define NARROW_STEPS(TILE) TILE(1, 16) TILE(2, 32)
+#define LEAST_NARROW_PANELS_bfloat16 3
+#define LEAST_NARROW_PANELS_float16 3
 
 /* 6 rows x 1 panel: 24 accumulators, 6 inputs and a weight in 32 registers.
  * 1 row x 2 panels: 8 accumulators cover the latency of FMA; with 4 panels a time step of H = 64 took 13 %
@@ -109,7 +111,7 @@ static inline __attribute__((always_inline)) void gates_of_float16(const uint16_
     LSTM_ROWS_12(TILE, 1, 16) LSTM_ROWS_12(TILE, 2, 32) LSTM_ROWS_8(TILE, 3, 48) LSTM_ROWS_6(TILE, 4, 64)
 #include "vec_avx512_f32.h"
 #define VEC_TRANSPOSE(rows) transpose_f32(rows)
-#define ROW_STEPS
+#define LEAST_PANELS 3
 #define NET_PANELS 3
 #define NET_SIZES(NET)                                                                                       \
     NET(short_1, PANELS_OF(1), 1, 0)                                                                         \
@@ -182,7 +184,7 @@ static inline __attribute__((always_inline)) void gates_of_float16(const uint16_
 #define VEC_SUB_WHERE(other, mask, a, b) _mm512_mask_sub_pd(other, mask, a, b)
 #define VEC_PICK(a, k) _mm512_permutexvar_pd(_mm512_set1_epi64(k), a)
 #define VEC_IN_ORDER(a) __asm__ volatile("" : "+v"(a))
-#define ROW_STEPS
+#define LEAST_PANELS 3
 #define NET_PANELS 3
 #define NET_SIZES(NET)                                                                                       \
     NET(short_1, PANELS_OF(1), 1, 0)                                                                         \

@@ -26,7 +26,9 @@
  *   TAIL_SIZES(TAIL) naming the sizes of row_tail.h, if it has a large vector, and for it
  *   VEC_JOIN_HALVES(a, b), VEC_JOIN_QUARTERS(a, b, c, d): the first lanes of each, one after the other
  *   VEC_FROM_QUARTER_n(a): the lanes from the quarter n on, then those before
- * and ROW_STEPS if row_steps.h, for a row of larger nets, is faster than tile after tile.
+ * and, if row_steps.h, for a row of larger nets, is faster than tile after tile from some size on,
+ *   LEAST_PANELS, that size, at least 3, and for weights of 16 bits LEAST_NARROW_PANELS_bfloat16 and
+ *   LEAST_NARROW_PANELS_float16; 0 for never.
  * It includes this file once for float and once for double; all these macros are undefined at the end.
  */
 
@@ -311,7 +313,7 @@ static void LSTM_MAP(DTYPE, update, ISA)(const TILE_ARGUMENTS *tile, ptrdiff_t r
 #ifdef NET_PANELS
 #include "row_net.h"
 #endif
-#ifdef ROW_STEPS
+#ifdef LEAST_PANELS
 #include "row_steps.h"
 #endif
 
@@ -384,7 +386,8 @@ static const LSTM_JOIN(LSTM_JOIN(lstm, DTYPE), kernels) NAME(kernels) = {
     .net_panels = NET_PANELS,
     .row_net = LSTM_MAP(DTYPE, row_net, ISA),
 #endif
-#ifdef ROW_STEPS
+#ifdef LEAST_PANELS
+    .row_steps_panels = LEAST_PANELS,
     .row_steps = LSTM_MAP(DTYPE, row_steps, ISA),
 #endif
 };

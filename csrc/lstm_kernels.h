@@ -222,7 +222,8 @@ typedef struct lstm_int8_kernels lstm_int8_kernels;
         /* All steps of a single row; NULL where an ISA has none. */                                              \
         ptrdiff_t net_panels; /* most panels of a net of one tile for row_net */                                  \
         lstm_##DTYPE##_row_kernel row_net;                                                                        \
-        lstm_##DTYPE##_row_kernel row_steps;                  /* of more panels */                                \
+        ptrdiff_t row_steps_panels; /* from how many panels on row_steps is faster than tile after tile */        \
+        lstm_##DTYPE##_row_kernel row_steps;                                                                      \
         ptrdiff_t product_rows[LSTM_MAX_PRODUCT_VECTORS + 1]; /* most rows of a product of these vectors */       \
         lstm_##DTYPE##_product_kernel product[LSTM_MAX_PRODUCT_ROWS + 1][LSTM_MAX_PRODUCT_VECTORS + 1];           \
         /* sums (columns) = start + input (4, depth) . weights (4, depth, vectors, LANES): one row, each gate   \

@@ -63,7 +63,8 @@ static const lstm_narrow_kernels NARROW_NAME(kernels) = {
     .gates = {NARROW_TILES(NARROW_GATES_ENTRY)},
     .step = {NARROW_STEPS(NARROW_STEP_ENTRY)},
 #endif
-#ifdef ROW_STEPS
+#if NARROW_NAME(LEAST_NARROW_PANELS) > 0
+    .row_steps_panels = NARROW_NAME(LEAST_NARROW_PANELS),
     .row_steps = NARROW_NAME(row_steps),
 #endif
 };

@@ -197,7 +197,9 @@ static LSTM_INLINE void NAME(row_steps)(const ROW_ARGUMENTS *row, const int form
 static void LSTM_MAP(DTYPE, row_steps, ISA)(const ROW_ARGUMENTS *row) { NAME(row_steps)(row, LSTM_FULL); }
 
 #if REAL_BITS == 32
+#if LEAST_NARROW_PANELS_bfloat16 > 0
 static void row_steps_bfloat16(const ROW_ARGUMENTS *row) { NAME(row_steps)(row, LSTM_BFLOAT16); }
+#endif
 
 static void row_steps_float16(const ROW_ARGUMENTS *row) { NAME(row_steps)(row, LSTM_FLOAT16); }
 #endif

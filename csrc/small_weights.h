@@ -25,6 +25,7 @@ struct lstm_narrow_kernels {
      * there are none, weights are widened first. */
     lstm_f32_tile_kernel gates[LSTM_MAX_ROWS + 1][LSTM_MAX_PANELS + 1];
     lstm_f32_tile_kernel step[LSTM_MAX_PANELS + 1]; /* of one row, by panels */
+    ptrdiff_t row_steps_panels;                     /* as in lstm_f32_kernels */
     lstm_f32_row_kernel row_steps;                  /* NULL where an ISA has none */
 };
 

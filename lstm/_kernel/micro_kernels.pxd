@@ -83,6 +83,7 @@ cdef extern from "small_weights.h" nogil:
         void (*tanh)(const float *, float *, ptrdiff_t) noexcept nogil
         ptrdiff_t net_panels
         void (*row_net)(const lstm_f32_row *) noexcept nogil
+        ptrdiff_t row_steps_panels
         void (*row_steps)(const lstm_f32_row *) noexcept nogil
         ptrdiff_t product_rows[LSTM_MAX_PRODUCT_VECTORS + 1]
         void (*product[LSTM_MAX_PRODUCT_ROWS + 1][LSTM_MAX_PRODUCT_VECTORS + 1])(
@@ -106,6 +107,7 @@ cdef extern from "small_weights.h" nogil:
         void (*widen)(const void *, ptrdiff_t, float *) noexcept nogil
         void (*gates[LSTM_MAX_ROWS + 1][LSTM_MAX_PANELS + 1])(lstm_f32_tile *) noexcept nogil
         void (*step[LSTM_MAX_PANELS + 1])(lstm_f32_tile *) noexcept nogil
+        ptrdiff_t row_steps_panels
         void (*row_steps)(const lstm_f32_row *) noexcept nogil
 
     ctypedef struct lstm_int8_tile:
@@ -262,6 +264,7 @@ cdef extern from "small_weights.h" nogil:
         void (*tanh)(const double *, double *, ptrdiff_t) noexcept nogil
         ptrdiff_t net_panels
         void (*row_net)(const lstm_f64_row *) noexcept nogil
+        ptrdiff_t row_steps_panels
         void (*row_steps)(const lstm_f64_row *) noexcept nogil
         ptrdiff_t product_rows[LSTM_MAX_PRODUCT_VECTORS + 1]
         void (*product[LSTM_MAX_PRODUCT_ROWS + 1][LSTM_MAX_PRODUCT_VECTORS + 1])(

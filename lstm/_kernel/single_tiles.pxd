@@ -6,6 +6,7 @@ from libc.stdint cimport uint64_t
 from .arrays cimport axis_of, number_of_floats, numbers_of
 from .micro_kernels cimport (
     GATE_COUNT,
+    LSTM_SHORT_SUM,
     Real,
     lstm_f32_pass,
     lstm_f64_pass,
@@ -160,8 +161,9 @@ cdef inline int check_row(isa, limits, bint is_net, weights, dict others) except
     lanes, net_panels, has_row_steps = limits
     panels, depth = weights.shape[:2]
     steps = others["start"].shape[0]
-    if not (0 < panels <= net_panels if is_net else has_row_steps and panels >= 3):
-        raise ValueError(f"{isa} has no kernel of a row of {panels} panels")
+    has_more = has_row_steps and panels >= 3 and depth > LSTM_SHORT_SUM
+    if not (0 < panels <= net_panels if is_net else has_more):
+        raise ValueError(f"{isa} has no kernel of a row of {panels} panels and {depth} units")
     shapes = {
         "weights": (panels, (panels - 1) * lanes + (depth - 1) % lanes + 1, GATE_COUNT, lanes),
         "start": (steps, panels, GATE_COUNT, lanes),
