@@ -29,10 +29,10 @@ case "${1-}" in
 esac
 
 # Everything but: what reads sources or runs compilers (house, test_build, test_c_sources, test_other_systems);
-# what starts a Python a test, which takes seconds each here, and reaches the kernel as other tests do
-# (commands, docs); and Keras's files, whose tests end a process by SIGSEGV on purpose, which AddressSanitizer
-# would report.
-tests=(tests --ignore=tests/house --ignore=tests/commands --ignore=tests/docs
+# what starts a Python a test, which takes seconds each here, or compares speeds, and reaches the kernel as other
+# tests do (commands, comparison, docs); and Keras's files, whose tests end a process by SIGSEGV on purpose, which
+# AddressSanitizer would report.
+tests=(tests --ignore=tests/house --ignore=tests/commands --ignore=tests/comparison --ignore=tests/docs
     --ignore=tests/kernel/test_build.py --ignore=tests/kernel/test_c_sources.py
     --ignore=tests/kernel/test_other_systems.py
     --ignore-glob='tests/gradients/*_docs.py' --ignore-glob='tests/formats/test_keras*')

@@ -41,8 +41,10 @@ def test_sources_are_found() -> None:
 @pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.name)
 @pytest.mark.parametrize("compiler", installed("gcc", "clang", "aarch64-linux-gnu-gcc"))
 def test_no_warnings(compiler: str, source: Path, tmp_path: Path) -> None:
+    """GCC finds some while it optimizes, clang all before."""
     warnings = ("-Wall", "-Wextra", "-Wconversion", "-Wpedantic", "-Werror")
-    result = compiled(compiler, source, tmp_path / "object.o", "-O3", "-ffp-contract=off", *warnings)
+    how = "-fsyntax-only" if compiler == "clang" else "-O3"
+    result = compiled(compiler, source, tmp_path / "object.o", how, "-ffp-contract=off", *warnings)
     assert result.returncode == 0, result.stderr
 
 
@@ -57,7 +59,7 @@ def test_fast_math_is_refused(compiler: str, tmp_path: Path) -> None:
 def kernel_names(isa: str, tmp_path: Path) -> set[str]:
     """The symbols that begin as the kernels of one ISA do."""
     target = tmp_path / f"{isa}.o"
-    result = compiled("gcc", CSRC / f"kernels_{isa}.c", target, "-O1")
+    result = compiled("gcc", CSRC / f"kernels_{isa}.c", target, "-O0")
     assert result.returncode == 0, result.stderr
     symbols = subprocess.run(["nm", str(target)], capture_output=True, text=True, check=True).stdout.split()
     return {name.split(".")[0] for name in symbols if re.match("lstm_(f32|f64)_(gates|step|product)", name)}

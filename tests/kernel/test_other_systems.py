@@ -147,19 +147,12 @@ def test_every_source_compiles_with_all_isas(cpu: str, system: str, tmp_path: Pa
     told = subprocess.run(["clang", "-print-resource-dir"], capture_output=True, text=True, check=True)
     includes = [CSRC, folder_of(HEADERS[system], tmp_path / "headers"), Path(told.stdout.strip()) / "include"]
     options = [word for folder in includes for word in ("-isystem" if folder != CSRC else "-I", str(folder))]
+    command = ["clang", f"--target={cpu}-{system}", "-std=c11", "-O0", "-ffreestanding", "-nostdinc"]
+    command += [*options, *WARNINGS, "-ffp-contract=off"]
     for source in SOURCES:
         target = tmp_path / f"{source.stem}.o"
-        command = [
-            "clang",
-            f"--target={cpu}-{system}",
-            "-std=c11",
-            "-O1",
-            "-ffreestanding",
-            "-nostdinc",
-            *options,
-        ]
-        command += [*WARNINGS, "-ffp-contract=off", "-c", str(source), "-o", str(target)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        call = [*command, "-c", str(source), "-o", str(target)]
+        done = subprocess.run(call, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
     names = (tmp_path / "isas.o").read_bytes()
     expected = {"x86_64": (b"lstm_isa_avx2", b"lstm_isa_avx512"), "aarch64": (b"lstm_isa_neon",)}[cpu]

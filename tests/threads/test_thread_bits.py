@@ -230,7 +230,7 @@ from lstm import LSTM, _kernel, set_num_threads
 _kernel.share_grains(100, True)
 rows, layers = map(int, sys.argv[1:])
 net = LSTM(5, 160, num_layers=layers, dtype=np.float32, init="pytorch", rng=0)
-X = np.random.default_rng(0).standard_normal((rows, 50_000, 5)).astype(np.float32)
+X = np.random.default_rng(0).standard_normal((rows, 20_000, 5)).astype(np.float32)
 set_num_threads(1)
 expected = net.forward_sequence(X)
 set_num_threads(2)
