@@ -12,6 +12,7 @@
 #pragma GCC target("avx2,fma,f16c")
 #endif
 #include "x86_intrinsics.h"
+#include "x86_turn.h"
 
 #define ISA avx2
 
@@ -21,25 +22,12 @@ static const int64_t first_lanes_f64[8] = {-1, -1, -1, -1};
 #define FIRST_LANES_F32(n) _mm256_loadu_si256((const __m256i *)(first_lanes_f32 + 8 - (n)))
 #define FIRST_LANES_F64(n) _mm256_loadu_si256((const __m256i *)(first_lanes_f64 + 4 - (n)))
 
-/* 8 rows of 8 floats to 8 columns, in three steps: neighbours, pairs of them, then halves of registers. */
+LSTM_DEFINE_TURN_FOURS(256, 8)
+
+/* 8 rows of 8 floats to 8 columns. */
 static inline __attribute__((always_inline)) void transpose_f32(__m256 *rows) {
-    __m256 pairs[8];
     __m256 fours[8];
-#pragma GCC unroll 4
-    for (int k = 0; k < 8; k += 2) {
-        pairs[k] = _mm256_unpacklo_ps(rows[k], rows[k + 1]);
-        pairs[k + 1] = _mm256_unpackhi_ps(rows[k], rows[k + 1]);
-    }
-    /* fours[4 q + c] has columns c and c + 4 of rows 4 q to 4 q + 3, one in each half. */
-#pragma GCC unroll 4
-    for (int k = 0; k < 8; k += 2) {
-        const int half = k % 4 / 2;
-        const int first = k / 4 * 4;
-        const __m256d a = _mm256_castps_pd(pairs[first + half]);
-        const __m256d b = _mm256_castps_pd(pairs[first + half + 2]);
-        fours[first + 2 * half] = _mm256_castpd_ps(_mm256_unpacklo_pd(a, b));
-        fours[first + 2 * half + 1] = _mm256_castpd_ps(_mm256_unpackhi_pd(a, b));
-    }
+    turn_fours(rows, fours);
 #pragma GCC unroll 4
     for (int c = 0; c < 4; c++) {
         rows[c] = _mm256_permute2f128_ps(fours[c], fours[4 + c], 0x20);

@@ -12,60 +12,56 @@
 #pragma GCC target("avx512f")
 #endif
 #include "x86_intrinsics.h"
+#include "x86_turn.h"
 
 #define ISA avx512
 
-/* 16 rows of 16 floats to 16 columns, in four steps: neighbours, pairs of them, then quarters of registers. */
+LSTM_DEFINE_TURN_FOURS(512, 16)
+
+/* quarters (4,) = quarter 0 of a, b, c and d, then their quarters 1, 2 and 3. */
+static inline __attribute__((always_inline)) void turn_quarters(__m512 a, __m512 b, __m512 c, __m512 d,
+                                                                __m512 *quarters) {
+    const __m512 even_low = _mm512_shuffle_f32x4(a, b, 0x88);
+    const __m512 even_high = _mm512_shuffle_f32x4(c, d, 0x88);
+    const __m512 odd_low = _mm512_shuffle_f32x4(a, b, 0xdd);
+    const __m512 odd_high = _mm512_shuffle_f32x4(c, d, 0xdd);
+    quarters[0] = _mm512_shuffle_f32x4(even_low, even_high, 0x88);
+    quarters[1] = _mm512_shuffle_f32x4(odd_low, odd_high, 0x88);
+    quarters[2] = _mm512_shuffle_f32x4(even_low, even_high, 0xdd);
+    quarters[3] = _mm512_shuffle_f32x4(odd_low, odd_high, 0xdd);
+}
+
+/* 16 rows of 16 floats to 16 columns. */
 static inline __attribute__((always_inline)) void transpose_f32(__m512 *rows) {
-    __m512 pairs[16];
     __m512 fours[16];
-#pragma GCC unroll 8
-    for (int k = 0; k < 16; k += 2) {
-        pairs[k] = _mm512_unpacklo_ps(rows[k], rows[k + 1]);
-        pairs[k + 1] = _mm512_unpackhi_ps(rows[k], rows[k + 1]);
-    }
-    /* fours[4 q + c] has columns c, c + 4, c + 8 and c + 12 of rows 4 q to 4 q + 3, one in each quarter. */
-#pragma GCC unroll 8
-    for (int k = 0; k < 16; k += 2) {
-        const int half = k % 4 / 2;
-        const int first = k / 4 * 4;
-        const __m512d a = _mm512_castps_pd(pairs[first + half]);
-        const __m512d b = _mm512_castps_pd(pairs[first + half + 2]);
-        fours[first + 2 * half] = _mm512_castpd_ps(_mm512_unpacklo_pd(a, b));
-        fours[first + 2 * half + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(a, b));
-    }
+    __m512 columns[4];
+    turn_fours(rows, fours);
 #pragma GCC unroll 4
     for (int c = 0; c < 4; c++) {
-        const __m512 even_low = _mm512_shuffle_f32x4(fours[c], fours[4 + c], 0x88);
-        const __m512 even_high = _mm512_shuffle_f32x4(fours[8 + c], fours[12 + c], 0x88);
-        const __m512 odd_low = _mm512_shuffle_f32x4(fours[c], fours[4 + c], 0xdd);
-        const __m512 odd_high = _mm512_shuffle_f32x4(fours[8 + c], fours[12 + c], 0xdd);
-        rows[c] = _mm512_shuffle_f32x4(even_low, even_high, 0x88);
-        rows[c + 4] = _mm512_shuffle_f32x4(odd_low, odd_high, 0x88);
-        rows[c + 8] = _mm512_shuffle_f32x4(even_low, even_high, 0xdd);
-        rows[c + 12] = _mm512_shuffle_f32x4(odd_low, odd_high, 0xdd);
+        turn_quarters(fours[c], fours[4 + c], fours[8 + c], fours[12 + c], columns);
+#pragma GCC unroll 4
+        for (int q = 0; q < 4; q++) {
+            rows[4 * q + c] = columns[q];
+        }
     }
 }
 
-/* 8 rows of 8 doubles to 8 columns: neighbours, then quarters of registers. */
+/* 8 rows of 8 doubles to 8 columns: pairs[c][j] has columns c, c + 2, c + 4 and c + 6 of rows 2 j and 2 j + 1. */
 static inline __attribute__((always_inline)) void transpose_f64(__m512d *rows) {
-    __m512d pairs[8];
+    __m512 pairs[2][4];
+    __m512 columns[4];
 #pragma GCC unroll 4
-    for (int k = 0; k < 8; k += 2) {
-        pairs[k] = _mm512_unpacklo_pd(rows[k], rows[k + 1]);
-        pairs[k + 1] = _mm512_unpackhi_pd(rows[k], rows[k + 1]);
+    for (int j = 0; j < 4; j++) {
+        pairs[0][j] = _mm512_castpd_ps(_mm512_unpacklo_pd(rows[2 * j], rows[2 * j + 1]));
+        pairs[1][j] = _mm512_castpd_ps(_mm512_unpackhi_pd(rows[2 * j], rows[2 * j + 1]));
     }
-    /* pairs[k + c] has columns c, c + 2, c + 4 and c + 6 of rows k and k + 1, one in each quarter. */
 #pragma GCC unroll 2
     for (int c = 0; c < 2; c++) {
-        const __m512d even_low = _mm512_shuffle_f64x2(pairs[c], pairs[2 + c], 0x88);
-        const __m512d even_high = _mm512_shuffle_f64x2(pairs[4 + c], pairs[6 + c], 0x88);
-        const __m512d odd_low = _mm512_shuffle_f64x2(pairs[c], pairs[2 + c], 0xdd);
-        const __m512d odd_high = _mm512_shuffle_f64x2(pairs[4 + c], pairs[6 + c], 0xdd);
-        rows[c] = _mm512_shuffle_f64x2(even_low, even_high, 0x88);
-        rows[c + 2] = _mm512_shuffle_f64x2(odd_low, odd_high, 0x88);
-        rows[c + 4] = _mm512_shuffle_f64x2(even_low, even_high, 0xdd);
-        rows[c + 6] = _mm512_shuffle_f64x2(odd_low, odd_high, 0xdd);
+        turn_quarters(pairs[c][0], pairs[c][1], pairs[c][2], pairs[c][3], columns);
+#pragma GCC unroll 4
+        for (int q = 0; q < 4; q++) {
+            rows[2 * q + c] = _mm512_castps_pd(columns[q]);
+        }
     }
 }
 
