@@ -6,6 +6,9 @@
  * still holds, and ends with units that the next one needs late, so that their update may reach into it.
  */
 
+/* A short sum has two blocks, which these kernels do not know. */
+_Static_assert((LEAST_PANELS - 1) * LANES >= LSTM_SHORT_SUM, "row_steps is not for short sums");
+
 /* What is left to do of a tile whose sums are known. */
 typedef struct {
     REAL sums[2 * GATE_COUNT * LANES] __attribute__((aligned(64)));

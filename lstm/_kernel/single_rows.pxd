@@ -2,7 +2,7 @@
 # A row alone by the kernels that do all of its steps: csrc/row_kernels.h.
 from .int8_rows cimport is_int8_row, run_int8_row
 from .lengths cimport output_place
-from .micro_kernels cimport GATE_COUNT, LSTM_SHORT_SUM, Pass, lstm_f32_pass
+from .micro_kernels cimport GATE_COUNT, Pass, lstm_f32_pass
 from .row_kernels cimport lstm_f32_row, lstm_f64_row
 from .tiles cimport input_products, is_stepwise, point_at_record
 
@@ -39,12 +39,7 @@ cdef inline bint is_row_of_tiles(Pass *layer) noexcept nogil:
     least_panels = layer.kernels.row_steps_panels
     if layer.narrow is not NULL:
         least_panels = layer.narrow.row_steps_panels
-    return (
-        0 < least_panels <= layer.panels
-        and layer.state_size > LSTM_SHORT_SUM
-        and is_plain_row(layer)
-        and not is_stepwise(layer)
-    )
+    return 0 < least_panels <= layer.panels and is_plain_row(layer) and not is_stepwise(layer)
 
 
 cdef inline void run_row(Pass *layer, ptrdiff_t step, ptrdiff_t steps, bint *forward) noexcept nogil:
