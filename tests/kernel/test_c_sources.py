@@ -41,10 +41,8 @@ def test_sources_are_found() -> None:
 @pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.name)
 @pytest.mark.parametrize("compiler", installed("gcc", "clang", "aarch64-linux-gnu-gcc"))
 def test_no_warnings(compiler: str, source: Path, tmp_path: Path) -> None:
-    """GCC finds some while it optimizes, clang all before."""
     warnings = ("-Wall", "-Wextra", "-Wconversion", "-Wpedantic", "-Werror")
-    how = "-fsyntax-only" if compiler == "clang" else "-O3"
-    result = compiled(compiler, source, tmp_path / "object.o", how, "-ffp-contract=off", *warnings)
+    result = compiled(compiler, source, tmp_path / "object.o", "-O3", "-ffp-contract=off", *warnings)
     assert result.returncode == 0, result.stderr
 
 

@@ -124,6 +124,15 @@ def test_steps_of_a_row(isa: str, dtype: Any, is_net: bool, depth: int) -> None:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+def test_rows_that_have_a_kernel(dtype: Any) -> None:
+    """Or the steps above would be of none."""
+    for isa in set(_kernel.SUPPORTED_ISAS) & {"avx2", "avx512"}:
+        net_panels, has_row_steps = _kernel.row_limits(isa, np.dtype(dtype).name)
+        assert net_panels > 0, isa
+        assert has_row_steps, isa
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_rows_that_have_no_kernel(dtype: Any) -> None:
     row = Row("generic", dtype, 4, 2, False)
     with pytest.raises(ValueError, match="generic has no kernel of a row of 4 panels"):
