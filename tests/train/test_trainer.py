@@ -279,14 +279,9 @@ def test_bad_arguments_raise(options: Any, error: type[Exception], message: str)
 
 @pytest.mark.skipif("LSTM_SANITIZE" in os.environ, reason="the sanitizers take time of their own")
 def test_importing_it_is_quick() -> None:
-    """Under 5 ms of CPU time beyond lstm, as the best of a few processes; and nothing but NumPy.
-
-    On a CPU that other work slows, under a twelfth of NumPy's own import, which is slowed too.
-    """
+    """Under 5 ms of CPU time beyond lstm, as the best of some processes; and nothing but NumPy."""
     code = (
-        "import sys, time; start = time.process_time();"
-        "import numpy.random; print(time.process_time() - start);"
-        "import lstm; before = set(sys.modules); start = time.process_time();"
+        "import sys, time, lstm, numpy.random; before = set(sys.modules); start = time.process_time();"
         "import lstm.train; print(time.process_time() - start);"
         "new = {name.split('.')[0] for name in set(sys.modules) - before};"
         "print(sorted(new - set(sys.stdlib_module_names) - {'lstm', 'numpy'}))"
@@ -296,15 +291,16 @@ def test_importing_it_is_quick() -> None:
     times = []
     with tempfile.TemporaryDirectory() as cache:
         environment |= {"PYTHONPATH": folder, "PYTHONPYCACHEPREFIX": cache}
-        for _ in range(6):
+        for _ in range(40):  # so many where other work slows the CPU
             done = subprocess.run(
                 [sys.executable, "-P", "-c", code], env=environment, capture_output=True, text=True
             )
-            of_numpy, own, others = done.stdout.splitlines()
-            times.append((float(of_numpy), float(own)))
+            seconds, others = done.stdout.splitlines()
+            times.append(float(seconds))
             assert others == "[]"
-    quickest = [min(column) for column in zip(*times, strict=True)]
-    assert quickest[1] < max(0.005, quickest[0] / 12)
+            if times[-1] < 0.005:
+                break
+    assert min(times) < 0.005
 
 
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda trainer: pickle.loads(pickle.dumps(trainer))])
