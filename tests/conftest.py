@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -32,10 +34,46 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="run the recipes for Spark and Ray on this machine, if they are installed (a minute each)",
     )
+    parser.addoption("--write-passed", type=Path, metavar="FILE", help="write the names of tests that pass")
+    parser.addoption(
+        "--skip-passed",
+        type=Path,
+        metavar="FILE",
+        help="leave out what passed in a run with --write-passed, for another one with more libraries",
+    )
 
 
-def pytest_configure() -> None:
+class Passed:
+    """Writes the names of the tests that passed."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.names: list[str] = []
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Skipped ones have not passed."""
+        if report.when == "call" and report.passed:
+            self.names.append(report.nodeid)
+
+    def pytest_sessionfinish(self) -> None:
+        """After the last test."""
+        self.path.write_text(json.dumps(self.names))
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what an earlier run has passed."""
+    path = config.getoption("--skip-passed")
+    if path is None:
+        return
+    passed = set(json.loads(path.read_text()))
+    config.hook.pytest_deselected(items=[item for item in items if item.nodeid in passed])
+    items[:] = [item for item in items if item.nodeid not in passed]
+
+
+def pytest_configure(config: pytest.Config) -> None:
     """Hear the signals that tests send; nohup, and a shell's background, have them ignored."""
+    if (path := config.getoption("--write-passed")) is not None:
+        config.pluginmanager.register(Passed(path))
     for name in ("SIGINT", "SIGHUP"):
         number = getattr(signal, name, None)  # Windows has no SIGHUP
         if number is not None and signal.getsignal(number) == signal.SIG_IGN:
