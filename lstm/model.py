@@ -26,7 +26,7 @@ from .core.typing import ActivationForm, ArrayProperty, FloatDType, Floats, Prec
 from .core.weights import Parts, initialize
 from .layer import Layer
 from .stream import Stream
-from .tape import Tape
+from .tape import Tape, everyday_tape
 
 
 def _layer_property(name: str, doc: str) -> ArrayProperty:
@@ -665,11 +665,16 @@ class LSTM(Conversions):
         (20, 3)
         """
         net = self._net
+        rates = dropouts.rates(net.architecture, dropout, input_dropout, recurrent_dropout)
+        is_plain = lengths is None and mask is None and rates is dropouts.NONE
+        if is_plain and (rng is None or isinstance(rng, np.random.Generator)):
+            tape = everyday_tape(net, X, h0, C0, out)
+            if tape is not None:
+                return tape
         array, batch, _ = states.sequence_input(X, self.input_size)
         rows = states.row_lengths(lengths, batch, array.shape[1])
         steps = states.step_mask(mask, array, batch)
         given = states.initial_states(net.architecture, net.dtype, ("h0", "C0"), (h0, C0), batch)
-        rates = dropouts.rates(net.architecture, dropout, input_dropout, recurrent_dropout)
         # A new generator takes entropy of the system, which costs as much as a short pass.
         source = generator(rng) if rng is not None or any(rates) else None
         if out is not None and not isinstance(out, Tape):

@@ -15,7 +15,8 @@ from numpy.typing import ArrayLike
 from .core import gradients, states
 from .core.architecture import Architecture
 from .core.checks import exact_array, real_array, usable_rows
-from .core.recording import Recording, Storage
+from .core.net import Net
+from .core.recording import Recording, Storage, record_everyday
 from .core.state_dict import named_arrays
 from .core.states import InitialStates
 from .core.weights import GATES, PEEPHOLES, Weights
@@ -217,6 +218,14 @@ class Gradients(Mapping[str, np.ndarray]):
                 second += one.bias - before[cell]
 
 
+def _forms(recording: Recording, X: np.ndarray) -> tuple[int | None, InitialStates]:
+    """The rows of an everyday X (T, I) or (B, T, I), None for (T, I), and the states it began with."""
+    h, C = recording.h0, recording.C0
+    batch = None if X.ndim == 2 else X.shape[0]
+    front = h.shape[:1] if batch is None else h.shape[:2]
+    return batch, InitialStates(h, C, (*front, h.shape[2]), (*front, C.shape[2]))
+
+
 class Tape:
     """The outputs of a pass, and what it takes to compute the gradients of a loss.
 
@@ -284,6 +293,22 @@ class Tape:
             )
         self._is_used = True
         return own.storage
+
+    def write_everyday(self, net: Net, X: Any, h0: Any, C0: Any) -> bool:
+        """Write a pass of arrays that fit as they are over this one; False if they, or the net, do not.
+
+        The tape is of no use if the pass ends early.
+        """
+        own, was_used = self._recording, self._is_used
+        if own.architecture != net.architecture or own.dtype != net.dtype:
+            return False
+        self._is_used = True
+        recording = record_everyday(net.cells, net.architecture, net.dtype, X, h0, C0, own.storage)
+        if recording is None:
+            self._is_used = was_used
+            return False
+        self.write(recording, *_forms(recording, X))
+        return True
 
     @property
     def Y(self) -> np.ndarray:
@@ -379,32 +404,50 @@ class Tape:
             raise RuntimeError("this tape has been used: record the pass again for another backward")
         if dY is None and dh_n is None and dC_n is None:
             raise ValueError("backward needs a gradient to start from: dY, dh_n or dC_n")
-        outputs = None if dY is None else self._output_gradient(dY)
-        given = states.initial_states(
-            recording.architecture, recording.dtype, ("dh_n", "dC_n"), (dh_n, dC_n), self._batch
-        )
         rows = recording.h0.shape[1] if per_sample else None
         if add_to is None:
             sums = gradients.zero_sums(recording.architecture, recording.dtype, rows) if weights else []
-            g = Gradients(recording.architecture, sums, rows)
+            g, kept = Gradients(recording.architecture, sums, rows), []
         else:
             g = self._checked(add_to, weights, rows)
+            kept = [one.map(np.copy) for one in g._sums]
+        found = self._computed(g, kept, dY, dh_n, dC_n, inputs, weights)
+        g._update_second_biases([before.bias for before in kept])
+        dh_norms, dC_norms = found.norms
+        self.norms = g.norms = (
+            Norms(dh_norms[:, 0], dC_norms[:, 0]) if is_single else Norms(dh_norms, dC_norms)
+        )
+        g.X = found.X[0] if found.X is not None and is_single else found.X
+        g.h0 = found.h0.reshape(self._given.h_shape) if inputs else None
+        g.C0 = found.C0.reshape(self._given.C_shape) if inputs else None
+        return g
+
+    def _computed(
+        self, g: Gradients, kept: list[Weights], dY: Any, dh_n: Any, dC_n: Any, inputs: bool, weights: bool
+    ) -> gradients.StateGradients:
+        """The gradients; those of the weights are added to `g`, which held `kept`, unless it held zeros.
+
+        The tape is used from the first computation on. If one ends early, since a signal's handler raised or
+        there was no memory, `g` is as it was.
+        """
+        recording, sums = self._recording, g._sums if weights else None
         self._is_used = True
-        kept = [] if add_to is None else [one.map(np.copy) for one in g._sums]
         try:
-            found = gradients.backward(
-                recording, outputs, given.h, given.C, inputs, g._sums if weights else None
-            )
-        except BaseException:  # a signal's handler raised, or there was no memory: `add_to` is as it was
+            batched = self._batch is not None
+            found = gradients.backward_everyday(recording, dY, dh_n, dC_n, batched, inputs, sums)
+            if found is not None:
+                return found
+            self._is_used = False  # until the arrays are checked
+            outputs = None if dY is None else self._output_gradient(dY)
+            names, starts = ("dh_n", "dC_n"), (dh_n, dC_n)
+            given = states.initial_states(recording.architecture, recording.dtype, names, starts, self._batch)
+            self._is_used = True
+            of_input = gradients.backward(recording, outputs, given.h, given.C, inputs, sums)
+            return gradients.StateGradients(of_input.X, given.h, given.C, of_input.norms)
+        except BaseException:
             for one, before in zip(g._sums, kept, strict=False):
                 one.take(before)
             raise
-        g._update_second_biases([before.bias for before in kept])
-        self.norms = g.norms = Norms(*(norms[:, 0] if is_single else norms for norms in found.norms))
-        g.X = found.X[0] if found.X is not None and is_single else found.X
-        g.h0 = given.h.reshape(self._given.h_shape) if inputs else None
-        g.C0 = given.C.reshape(self._given.C_shape) if inputs else None
-        return g
 
     def _output_gradient(self, dY: ArrayLike) -> np.ndarray:
         """(B, T, K), of the net's dtype."""
@@ -442,3 +485,15 @@ class Tape:
     def __repr__(self) -> str:
         state = "used" if self._is_used else "not used yet"
         return f"<tape of Y {self.Y.shape}, {self.nbytes} bytes, {state}>"
+
+
+def everyday_tape(net: Net, X: Any, h0: Any, C0: Any, out: Any) -> Tape | None:
+    """What `LSTM.record` returns for arrays that fit as they are; None for all other calls, errors included.
+
+    X (T, I) or (B, T, I), h0 (L, O) or (L, B, O), C0 (L, H) or (L, B, H), `out` the tape of such a pass, or
+    None.
+    """
+    if out is not None:
+        return out if isinstance(out, Tape) and out.write_everyday(net, X, h0, C0) else None
+    recording = record_everyday(net.cells, net.architecture, net.dtype, X, h0, C0, None)
+    return None if recording is None else Tape(recording, *_forms(recording, X))

@@ -43,6 +43,7 @@ from .layer_weights cimport (
 from .merges cimport merge_arrays
 from .micro_kernels cimport LSTM_INT8
 from .packs cimport pack_arrays
+from .recorded_stacks cimport backward_stack, new_record, record_stack
 from .signals cimport lstm_guard_setup
 from .splits cimport Task, add_work, row_work, set_task, split_of
 from .stacks cimport MOST_LAYERS, Stack, stack_sequence, stack_step
@@ -152,6 +153,10 @@ cdef class PackedWeights:
     def choose_products(self, name):
         """For tests: multiply int8 by this set of instructions, one of `int8_sets`; all yield equal bits."""
         set_products(&self.layer, int8_set(self.layer.isa, name), tile_limits(self.isa, "float32")[2])
+
+    def new_record(self, ptrdiff_t rows, ptrdiff_t time):
+        """New (gates, cells, squashed) of a pass of B rows and T steps, as `forward_sequence` takes them."""
+        return new_record(&self.layer, rows, time, self.bias.dtype)
 
     @property
     def nbytes(self):
@@ -327,6 +332,31 @@ def everyday_sequence(cells, X, h0, C0, out, bint reverse):
     """
     cdef Stack stack
     return stack_sequence(&stack, X, h0, C0, out, reverse) if stack_of(cells, &stack) else None
+
+
+def everyday_record(cells, X, h0, C0, bint reverse, tuple storage=None):
+    """X (T, I) or (B, T, I), states (L, O) or (L, B, O), or None: storage, h0, C0, h_n, C_n; or None.
+
+    For `LSTM.record` what `everyday_step` is for one step. The storage is what the pass keeps: X (B, T, I),
+    the record of each layer and the outputs (L, B, T, O); that of an earlier call is written over.
+    """
+    cdef Stack stack
+    return record_stack(&stack, X, h0, C0, reverse, storage) if stack_of(cells, &stack) else None
+
+
+def everyday_backward(
+    cells, tuple storage not None, h0, dY, dh_n, dC_n, bint batched, bint inputs, sums, bint reverse
+):
+    """What `everyday_record` kept, and gradients of its results: dX or None, dh0, dC0, norms; or None.
+
+    h0 (L, B, O); dY (B, T, O), dh_n (L, B, O), dC_n (L, B, H), or None, without B if not `batched`. Those of
+    the weights are added to the arrays of every layer in `sums`, or None. dX (B, T, I) if `inputs`, dh0
+    (L, B, O), dC0 (L, B, H), norms (2, L, B, T). The records are used up.
+    """
+    cdef Stack stack
+    if not stack_of(cells, &stack):
+        return None
+    return backward_stack(&stack, storage, h0, dY, dh_n, dC_n, batched, inputs, sums, reverse)
 
 
 include "stream_calls.pxi"

@@ -45,10 +45,14 @@ class Masks(NamedTuple):
         return sum(array.nbytes for array in arrays if array is not None)
 
 
+NOTHING = Masks()
+
+
 def rates(architecture: Architecture, dropout: Any, input_dropout: Any, recurrent_dropout: Any) -> Rates:
     """The rates of a call; TypeError or ValueError for what is none, or could drop nothing."""
-    given = Rates(dropout, input_dropout, recurrent_dropout)
-    if {type(rate) for rate in given} == {float} and given == NONE:
+    if type(dropout) is type(input_dropout) is type(recurrent_dropout) is float and not (
+        dropout or input_dropout or recurrent_dropout
+    ):
         return NONE  # the everyday call
     checked = Rates(
         _rate("dropout", dropout),
@@ -84,7 +88,7 @@ def draw(
     `rng` may be None where nothing is dropped.
     """
     if rng is None:
-        return Masks()
+        return NOTHING
     factors = []
     shapes = (
         (batch, architecture.input_size),

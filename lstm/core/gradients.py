@@ -7,12 +7,12 @@ D directions.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from .. import _kernel
-from . import reference_gradients
+from . import dropout, reference_gradients
 from .architecture import Architecture
 from .packing import PackedWeights, PanelRecord
 from .recording import CellPass, Recording
@@ -26,6 +26,15 @@ class InputGradients(NamedTuple):
 
     X: np.ndarray | None  # (B, T, I)
     norms: np.ndarray  # (2, L D, B, T): Euclidean norms of the gradients of h_t and C_t
+
+
+class StateGradients(NamedTuple):
+    """The gradients of X and of the states before the first step, and how large those of h and C are."""
+
+    X: np.ndarray | None  # (B, T, I)
+    h0: np.ndarray  # (L D, B, O)
+    C0: np.ndarray  # (L D, B, H)
+    norms: np.ndarray  # (2, L D, B, T)
 
 
 class CellBackward(NamedTuple):
@@ -102,6 +111,39 @@ def backward(
     )
 
 
+def backward_everyday(
+    recording: Recording,
+    dY: Any,
+    dh_n: Any,
+    dC_n: Any,
+    batched: bool,
+    inputs: bool,
+    sums: Sequence[Weights] | None,
+) -> StateGradients | None:
+    """What `backward` gives for what fits as it is, by the kernel; None, and nothing done, for all else.
+
+    dY (B, T, O), dh_n (L, B, O) and dC_n (L, B, H), without B if not `batched`, or None, are contiguous
+    arrays of the net's dtype, of layers of one direction without lengths, mask and dropout.
+    """
+    architecture, storage = recording.architecture, recording.storage
+    is_whole = recording.lengths is None and recording.steps is None
+    if architecture.bidirectional or not is_whole or recording.dropped is not dropout.NOTHING:
+        return None
+    found = _kernel.everyday_backward(
+        recording.cells,
+        (storage.X, storage.values, storage.h),
+        recording.h0,
+        dY,
+        dh_n,
+        dC_n,
+        batched,
+        inputs,
+        sums,
+        architecture.reverse,
+    )
+    return None if found is None else StateGradients(*found)
+
+
 def backward_cells(asks: list[CellBackward], inputs: bool) -> list[np.ndarray] | None:
     """dX (B, T, I) of each of some cells, None unless `inputs`; they do not depend on one another.
 
@@ -136,11 +178,10 @@ def backward_cells(asks: list[CellBackward], inputs: bool) -> list[np.ndarray] |
 
 def zero_sums(architecture: Architecture, dtype: np.dtype[np.generic], rows: int | None) -> list[Weights]:
     """Zeros to add the gradients of every cell's weights to; with `rows`, an axis of them is in front."""
-    front = () if rows is None else (rows,)
     hidden, size = architecture.hidden_size, architecture.state_size
 
     def zeros(*shape: int) -> np.ndarray:
-        return _kernel.recycled((*front, *shape), dtype, True)
+        return _kernel.recycled(shape if rows is None else (rows, *shape), dtype, True)
 
     return [
         Weights(

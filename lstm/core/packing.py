@@ -214,15 +214,9 @@ class PanelRecord(NamedTuple):
     squashed: np.ndarray  # (P, B, T, L): the activation of C, or how steep those of the gates were
 
     @classmethod
-    def allocate(cls, hidden_size: int, dtype: np.dtype[Any], isa: str, batch: int, time: int) -> Self:
+    def allocate(cls, weights: PackedWeights, batch: int, time: int) -> Self:
         """Of a pass of B rows and T steps."""
-        lanes = _kernel.lanes(isa, _kernel.DTYPES[dtype.itemsize == 8])
-        panels = -(-hidden_size // lanes)
-        return cls(
-            _kernel.recycled((panels, batch, time, 4, lanes), dtype),
-            _kernel.recycled((panels, batch, time + 1, lanes), dtype),
-            _kernel.recycled((panels, batch, time, lanes), dtype),
-        )
+        return cls(*weights.new_record(batch, time))
 
     def first_steps(self, time: int) -> PanelRecord:
         """The same memory for a pass of fewer steps; what it holds is of no use then."""

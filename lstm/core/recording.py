@@ -52,7 +52,7 @@ class Storage(NamedTuple):
         return cls(
             _kernel.recycled((batch, time, architecture.input_size), dtype) if X is None else X,
             [
-                PanelRecord.allocate(hidden, dtype, weights.isa, batch, time)
+                PanelRecord.allocate(weights, batch, time)
                 if isinstance(weights, PackedWeights)
                 else _kernel.recycled((5, batch, time, hidden), dtype)
                 for weights in cells
@@ -218,6 +218,34 @@ def record(
     if steps is not None:
         steps.scatter(recording.layer_output(-1), _whole(storage.scattered))
     return recording
+
+
+def record_everyday(
+    cells: Cells,
+    architecture: Architecture,
+    dtype: np.dtype[Any],
+    X: Any,
+    h0: Any,
+    C0: Any,
+    storage: Storage | None,
+) -> Recording | None:
+    """What `record` gives without lengths, mask and dropout for what fits as it is; None for all else.
+
+    X (T, I) or (B, T, I) and states, (L, O) or (L, B, O), or None for zeros, are contiguous arrays of
+    `dtype`, for the kernel and layers of one direction. Storage of another shape does not fit either.
+    """
+    if architecture.bidirectional or (storage is not None and not storage.fits(cells)):
+        return None
+    kept = None if storage is None else (storage.X, storage.values, storage.h)
+    made = _kernel.everyday_record(cells, X, h0, C0, architecture.reverse, kept)
+    if made is None:
+        return None
+    (own_X, values, h), first_h, first_C, h_n, C_n = made
+    if storage is None:
+        storage = Storage(own_X, [PanelRecord(*one) for one in values], h, None, None)
+    return Recording(
+        cells, architecture, dtype, storage, first_h, first_C, h_n, C_n, None, None, dropout.NOTHING
+    )
 
 
 def _store_input(recording: Recording, X: np.ndarray) -> None:
