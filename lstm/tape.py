@@ -495,5 +495,5 @@ def everyday_tape(net: Net, X: Any, h0: Any, C0: Any, out: Any) -> Tape | None:
     """
     if out is not None:
         return out if isinstance(out, Tape) and out.write_everyday(net, X, h0, C0) else None
-    recording = record_everyday(net.cells, net.architecture, net.dtype, X, h0, C0, None)
+    recording = record_everyday(net.cells, net.architecture, net.dtype, X, h0, C0)
     return None if recording is None else Tape(recording, *_forms(recording, X))

@@ -95,7 +95,13 @@ def everyday_sequence(
     cells: object, X: object, h0: object, C0: object, out: object, reverse: bool
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None: ...
 def everyday_record(
-    cells: object, X: object, h0: object, C0: object, reverse: bool, storage: tuple[object, ...] | None = ...
+    cells: object,
+    X: object,
+    h0: object,
+    C0: object,
+    reverse: bool,
+    storage: tuple[object, ...] | None = ...,
+    copies: bool = ...,
 ) -> tuple[tuple[Any, ...], np.ndarray, np.ndarray, np.ndarray, np.ndarray] | None: ...
 def everyday_backward(
     cells: object,

@@ -334,14 +334,15 @@ def everyday_sequence(cells, X, h0, C0, out, bint reverse):
     return stack_sequence(&stack, X, h0, C0, out, reverse) if stack_of(cells, &stack) else None
 
 
-def everyday_record(cells, X, h0, C0, bint reverse, tuple storage=None):
+def everyday_record(cells, X, h0, C0, bint reverse, tuple storage=None, bint copies=True):
     """X (T, I) or (B, T, I), states (L, O) or (L, B, O), or None: storage, h0, C0, h_n, C_n; or None.
 
     For `LSTM.record` what `everyday_step` is for one step. The storage is what the pass keeps: X (B, T, I),
-    the record of each layer and the outputs (L, B, T, O); that of an earlier call is written over.
+    the record of each layer and the outputs (L, B, T, O); that of an earlier call is written over. Without
+    `copies` a new one has X (B, T, I) itself, which is not to change then.
     """
     cdef Stack stack
-    return record_stack(&stack, X, h0, C0, reverse, storage) if stack_of(cells, &stack) else None
+    return record_stack(&stack, X, h0, C0, reverse, storage, copies) if stack_of(cells, &stack) else None
 
 
 def everyday_backward(
@@ -350,8 +351,8 @@ def everyday_backward(
     """What `everyday_record` kept, and gradients of its results: dX or None, dh0, dC0, norms; or None.
 
     h0 (L, B, O); dY (B, T, O), dh_n (L, B, O), dC_n (L, B, H), or None, without B if not `batched`. Those of
-    the weights are added to the arrays of every layer in `sums`, or None. dX (B, T, I) if `inputs`, dh0
-    (L, B, O), dC0 (L, B, H), norms (2, L, B, T). The records are used up.
+    the weights are added to the arrays of every layer in `sums`, or None, also for one layer. dX (B, T, I) if
+    `inputs`, dh0 (L, B, O), dC0 (L, B, H), norms (2, L, B, T). The records are used up.
     """
     cdef Stack stack
     if not stack_of(cells, &stack):

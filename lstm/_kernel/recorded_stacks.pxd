@@ -30,6 +30,11 @@ from .stacks cimport Stack
 from .teams cimport run_calls
 
 
+cdef enum:
+    RECORD_ARRAYS = 3  # gates, cells, squashed
+    WEIGHT_ARRAYS = 5  # input, hidden, bias, peephole, projection
+
+
 cdef inline tuple new_record(
     const LayerWeights *weights, ptrdiff_t rows, ptrdiff_t time, cnp.dtype dtype
 ):
@@ -57,15 +62,28 @@ cdef inline object new_states(
     return copy_of(state) if batched else copy_of(state).reshape(layers, rows, size)
 
 
-cdef inline tuple new_storage(const Stack *stack, ptrdiff_t rows, ptrdiff_t time, cnp.dtype dtype):
-    """X (B, T, I), the records of all layers, and their outputs (L, B, T, O)."""
+cdef inline tuple new_storage(
+    const Stack *stack, object X, ptrdiff_t rows, ptrdiff_t time, cnp.dtype dtype
+):
+    """X (B, T, I), a new one for None, the records of all layers, and their outputs (L, B, T, O)."""
     cdef const LayerWeights *weights = stack.weights[0]
     cdef ptrdiff_t layer
     return (
-        array_in_block((rows, time, weights.input_size), dtype, False),
+        array_in_block((rows, time, weights.input_size), dtype, False) if X is None else X,
         [new_record(stack.weights[layer], rows, time, dtype) for layer in range(stack.layers)],
         array_in_block((stack.layers, rows, time, weights.state_size), dtype, False),
     )
+
+
+cdef inline bint are_of_layers(object arrays, const Stack *stack, ptrdiff_t count) except -1:
+    """Whether there are so many arrays for every layer, or None. Lists are read without a look at their ends.
+    """
+    if len(arrays) != stack.layers:
+        return False
+    for one in arrays:
+        if one is not None and len(one) != count:
+            return False
+    return True
 
 
 cdef inline bint has_full_weights(const Stack *stack) noexcept:
@@ -78,12 +96,13 @@ cdef inline bint has_full_weights(const Stack *stack) noexcept:
 
 
 cdef inline object record_stack(
-    const Stack *stack, object X, object h0, object C0, bint reverse, tuple storage
+    const Stack *stack, object X, object h0, object C0, bint reverse, tuple storage, bint copies
 ):
     """X (T, I) or (B, T, I), states (L, O) or (L, B, O) or None: the storage, then h0, C0, h_n, C_n.
 
     The storage is X (B, T, I), records and outputs (L, B, T, O) of an earlier call, which are written over,
-    or None: new ones. The states are new, (L, B, O) and (L, B, H).
+    or None: new ones, but for an X (B, T, I) that is not to be copied. The states are new, (L, B, O) and
+    (L, B, H).
     """
     cdef const LayerWeights *weights = stack.weights[0]
     cdef ptrdiff_t rows, time, layer
@@ -103,15 +122,18 @@ cdef inline object record_stack(
     if h is None or C is None:
         return None
     if storage is None:
-        storage = new_storage(stack, rows, time, X.dtype)
+        storage = new_storage(stack, X if batched and not copies else None, rows, time, X.dtype)
     kept, records, outputs = storage
-    if not (
+    if kept is not X and not (
         is_contiguous_of(kept, weights)
         and is_writeable(kept)
         and has_layers(kept, rows, time, weights.input_size)
     ):
         return None
-    memmove(data_of(kept), data_of(X), bytes_of(X))
+    if not are_of_layers(records, stack, RECORD_ARRAYS) or not cnp.PyArray_Check(outputs):
+        return None
+    if kept is not X:
+        memmove(data_of(kept), data_of(X), bytes_of(X))
     h_n, C_n, input = copy_of(h), copy_of(C), kept
     for layer in range(stack.layers):
         task.weights = stack.weights[layer]
@@ -143,7 +165,7 @@ cdef inline object backward_stack(
 
     `storage` and h0 (L, B, O) are the pass's; dY (B, T, O) or None, dh_n (L, B, O) and dC_n (L, B, H) or None
     are those of its results, without B if not `batched`. Those of the weights are added to `sums`, the five
-    arrays of every layer that `backward_sequences` takes, or None.
+    arrays of every layer that `backward_sequences` takes, or None in place of a layer's or of all.
     """
     cdef const LayerWeights *weights = stack.weights[0]
     cdef ptrdiff_t layer = stack.layers
@@ -152,6 +174,12 @@ cdef inline object backward_stack(
     cdef BackwardTask task
     X, records, outputs = storage
     if not is_contiguous_of(X, weights) or rank_of(X) != 3 or bytes_of(X) == 0:
+        return None
+    if not are_of_layers(records, stack, RECORD_ARRAYS):
+        return None
+    if not (cnp.PyArray_Check(outputs) and cnp.PyArray_Check(h0)):
+        return None
+    if sums is not None and not are_of_layers(sums, stack, WEIGHT_ARRAYS):
         return None
     rows, time, dtype = axis_of(X, 0), axis_of(X, 1), X.dtype
     dh = new_states(dh_n, weights, weights.state_size, stack.layers, rows, batched)
@@ -166,11 +194,11 @@ cdef inline object backward_stack(
     while layer > 0:
         layer -= 1
         weights = task.weights = stack.weights[layer]
+        own = None if sums is None else sums[layer]
         dX = array_in_block((rows, time, weights.input_size), dtype, False) if inputs or layer > 0 else None
         task.call = backward_call(
             weights, outputs[layer - 1] if layer > 0 else X, outputs[layer], h0[layer], tuple(records[layer]),
-            dY, dh[layer], dC[layer], dX, None if sums is None else tuple(sums[layer]), norms[:, layer], None,
-            reverse,
+            dY, dh[layer], dC[layer], dX, None if own is None else tuple(own), norms[:, layer], None, reverse,
         )
         run_backward_calls(&task, 1)
         dY = dX

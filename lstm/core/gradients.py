@@ -118,7 +118,7 @@ def backward_everyday(
     dC_n: Any,
     batched: bool,
     inputs: bool,
-    sums: Sequence[Weights] | None,
+    sums: Sequence[Weights | Sums | None] | None,
 ) -> StateGradients | None:
     """What `backward` gives for what fits as it is, by the kernel; None, and nothing done, for all else.
 

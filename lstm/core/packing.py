@@ -185,7 +185,9 @@ def _pack_matrix(matrix: np.ndarray, lanes: int, isa: str, allocate: Allocate) -
     panels = -(-hidden_size // lanes)
     packed = _allocator(matrix, allocate)((panels, depth, gates, lanes), matrix.dtype)
     if matrix.dtype.kind == "f" and matrix.itemsize >= 4:
-        _kernel.pack_matrix(np.require(matrix, requirements=["C", "A"]), packed, isa)
+        if not (matrix.flags.c_contiguous and matrix.flags.aligned):
+            matrix = np.require(matrix, requirements=["C", "A"])
+        _kernel.pack_matrix(matrix, packed, isa)
         return packed
     whole = hidden_size // lanes
     units = matrix[:, : whole * lanes].reshape(gates, whole, lanes, depth)

@@ -227,17 +227,19 @@ def record_everyday(
     X: Any,
     h0: Any,
     C0: Any,
-    storage: Storage | None,
+    storage: Storage | None = None,
+    copies: bool = True,
 ) -> Recording | None:
     """What `record` gives without lengths, mask and dropout for what fits as it is; None for all else.
 
     X (T, I) or (B, T, I) and states, (L, O) or (L, B, O), or None for zeros, are contiguous arrays of
-    `dtype`, for the kernel and layers of one direction. Storage of another shape does not fit either.
+    `dtype`, for the kernel and layers of one direction. Storage of another shape does not fit either. Without
+    `copies` X (B, T, I) is read where it is, also by the backward pass.
     """
     if architecture.bidirectional or (storage is not None and not storage.fits(cells)):
         return None
     kept = None if storage is None else (storage.X, storage.values, storage.h)
-    made = _kernel.everyday_record(cells, X, h0, C0, architecture.reverse, kept)
+    made = _kernel.everyday_record(cells, X, h0, C0, architecture.reverse, kept, copies)
     if made is None:
         return None
     (own_X, values, h), first_h, first_C, h_n, C_n = made

@@ -20,7 +20,7 @@ from ..core.dropout import Rates
 from ..core.memory import aligned_zeros
 from ..core.net import Net
 from ..core.packing import Allocate
-from ..core.recording import Recording, Storage
+from ..core.recording import Recording, Storage, record_everyday
 from ..core.reference_gradients import Sums
 from ..core.state_dict import cell_shapes
 from ..core.weights import Parts, Weights
@@ -140,9 +140,13 @@ def record(
     `lengths`, X is read where it is, also by the backward pass; with `time_first` the outputs are (T, B, ...)
     in memory.
     """
+    given = usable_rows(X, net.dtype) if lengths is None else None
+    if given is not None and not kept:
+        found = record_everyday(net.cells, net.architecture, net.dtype, given, h0, C0, copies=False)
+        if found is not None:
+            return found
     drawn = cast(np.random.Generator, Dropout(rate, list(kept)))
     batch, time = X.shape[:2]
-    given = usable_rows(X, net.dtype) if lengths is None else None
     storage = Storage.allocate(net.cells, net.architecture, net.dtype, batch, time, given, time_first)
     return net.record(
         X if given is None else given,
@@ -180,14 +184,18 @@ def backward(
     `states` asks for the gradients of h0 and C0, `inputs` for that of X, `weights` for those of single
     weights in their layout.
     """
-    dh = np.zeros_like(recording.h0) if dh_n is None else np.array(dh_n, order="C")
-    dC = np.zeros_like(recording.C0) if dC_n is None else np.array(dC_n, order="C")
     sums = [
         _zero_sums(shapes, needed, plan.architecture, recording.dtype)
         for shapes, needed in zip(plan.of_cells(plan.shapes), plan.of_cells(weights), strict=True)
     ]
-    found = gradients.backward(recording, dY, dh, dC, inputs, sums, states)
-    return Differentiated(found.X, dh, dC, _weight_gradients(plan, sums, weights))
+    if inputs or states or sums[0] is not None:  # else layers may be left out
+        found = gradients.backward_everyday(recording, dY, dh_n, dC_n, True, inputs, sums)
+        if found is not None:
+            return Differentiated(found.X, found.h0, found.C0, _weight_gradients(plan, sums, weights))
+    dh = np.zeros_like(recording.h0) if dh_n is None else np.array(dh_n, order="C")
+    dC = np.zeros_like(recording.C0) if dC_n is None else np.array(dC_n, order="C")
+    dX = gradients.backward(recording, dY, dh, dC, inputs, sums, states).X
+    return Differentiated(dX, dh, dC, _weight_gradients(plan, sums, weights))
 
 
 def _zero_sums(

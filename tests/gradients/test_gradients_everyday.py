@@ -13,6 +13,7 @@ import pytest
 from support import assert_same_bits
 
 from lstm import LSTM, Gradients, Tape, _kernel
+from lstm.core.gradients import zero_sums
 
 DTYPES = [np.float32, np.float64]
 BATCH, TIME, INPUT, HIDDEN = 4, 6, 3, 5
@@ -280,6 +281,30 @@ def test_nets_without_a_short_way(ways: Ways) -> None:
     assert not any(ways.taken.values())
 
 
+def test_what_the_drop_in_asks_for() -> None:
+    """X is read where it is, and layers whose weights are frozen have no sums."""
+    net = net_of("two layers", np.float32)
+    given, cells = arrays_for(net), net.core.cells
+    sums = [tuple(zero_sums(net.core.architecture, net.dtype, None)[k]) for k in range(2)]
+    results = []
+    for copies in (True, False):
+        made = _kernel.everyday_record(cells, given["X"], given["h0"], given["C0"], False, None, copies)
+        assert made is not None
+        storage, h0, *_ = made
+        assert (storage[0] is given["X"]) is not copies
+        asked = (
+            sums if copies else [None, [np.zeros_like(one) if one is not None else None for one in sums[1]]]
+        )
+        found = _kernel.everyday_backward(
+            cells, storage, h0, given["dY"], None, None, True, True, asked, False
+        )
+        assert found is not None
+        results.append((*found, *(one for one in asked[1] if one is not None)))
+    for first, second in zip(*results, strict=True):
+        assert np.any(first)
+        assert_same_bits(first, second)
+
+
 def test_the_kernel_refuses_what_does_not_fit() -> None:
     """Storage, records and sums of other sizes, dtypes and layouts: None or an error, and nothing written."""
     net = net_of("two layers", np.float32)
@@ -300,10 +325,13 @@ def test_the_kernel_refuses_what_does_not_fit() -> None:
         (X, records, Y[..., :-1]),
         (X, records, read_only),
         (X, records, None),
+        (X, records, [Y[0]]),
         (X, records[:1], Y),
         (X, [(gates[:1], memory, squashed), records[1]], Y[:, :1]),
         (X, [(gates, memory[..., :-1, :], squashed), records[1]], Y),
         (X, [None, None], Y),
+        (X, [records[0][:2], records[1]], Y),
+        (X, [records[0], []], Y),
         (X, records),
     ]
     for storage in storages:
@@ -313,9 +341,12 @@ def test_the_kernel_refuses_what_does_not_fit() -> None:
     for storage, states, asked in [
         *((one, h0, None) for one in storages if one[0] is not frozen),
         ((X, records, Y), h0[:1], None),
+        ((X, records, Y), [h0[0]], None),
         ((X, records, Y), h0.astype(np.float64), None),
         ((X, records, Y), h0, sums),
         ((X, records, Y), h0, sums[:1]),
+        ((X, records, Y), h0, [sums[0][:3], sums[1]]),
+        ((X, records, Y), h0, []),
     ]:
         if len(storage) == 3 and storage[2] is read_only:
             continue  # it is only read
